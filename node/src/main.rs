@@ -1,0 +1,2 @@
+//! The `godb` binary.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Load generator and peers for `make bench`.
+fn main() {}
