@@ -200,13 +200,15 @@ impl MemtableScan {
             self.done = true;
             return;
         }
-        let lower = self.lower.as_ref().map(|(key, lsn)| Probe(key, *lsn));
-        let upper = self.upper.as_ref().map(|(key, lsn)| Probe(key, *lsn));
+        let lower = self.lower.clone();
+        let lower = lower.as_ref().map(|(key, lsn)| Probe(key, *lsn));
+        let upper = self.upper.clone();
+        let upper = upper.as_ref().map(|(key, lsn)| Probe(key, *lsn));
         let bounds: (Bound<&dyn Versioned>, Bound<&dyn Versioned>) = (
             lower.as_ref().map(|probe| probe as &dyn Versioned),
             upper.as_ref().map(|probe| probe as &dyn Versioned),
         );
-        let mut entries = self.memtable.map.range(bounds);
+        let mut entries = self.memtable.map.range::<dyn Versioned, _>(bounds);
         for _ in 0..wanted {
             let next = match self.direction {
                 Direction::Ascending => entries.next(),

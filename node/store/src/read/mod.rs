@@ -11,8 +11,6 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::lsn::Lsn;
 
-pub(crate) mod merge;
-
 /// One version of one key, as every source (memtable, table, merge) yields it. Sources yield in
 /// ascending key order and, within a key, newest first; in [`Direction::Descending`] both are
 /// reversed.

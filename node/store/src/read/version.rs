@@ -11,7 +11,7 @@ use crate::memtable::Memtable;
 use crate::read::merge::VisibleScan;
 use crate::read::{Direction, Entry, Io, KeyRange, Source};
 use crate::sync::{Mutex, lock};
-use crate::checkpoint::compact::Levels;
+use crate::table::Levels;
 
 /// One arrangement of memtables and tables. Everything it names stays readable while it is held.
 #[derive(Clone)]
@@ -123,7 +123,7 @@ impl ReadPoint {
             }
         }
         self.version.levels.scan(&range, direction, io, &mut sources);
-        Scan(VisibleScan::new(sources, self.lsn))
+        Scan(VisibleScan::new(sources, direction, self.lsn))
     }
 }
 

@@ -72,9 +72,18 @@ pub(crate) fn segment_bytes(disk: &dyn Disk, settings: &Settings) -> Result<u64>
     Ok(settings.segment_bytes.min(most).max(limits::MIN_SEGMENT_BYTES))
 }
 
+/// Makes `dir` and what is missing above it, durably: a directory that a crash can take away takes
+/// everything in it along.
 fn prepare_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let missing = dir
+        .ancestors()
+        .filter(|ancestor| !ancestor.as_os_str().is_empty())
+        .take_while(|ancestor| disk.list(ancestor).is_err())
+        .count();
     disk.create_dir(dir).map_err(|error| StoreError::io("create", dir, &error))?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    let parents = dir.ancestors().skip(1).take(missing.max(1));
+    for parent in parents {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         disk.sync_dir(parent)
             .map_err(|error| StoreError::io("sync the directory", parent, &error))?;
     }
@@ -273,7 +282,7 @@ fn continue_log(
         segment_bytes(&*components.disk, settings)?,
         manifest.next_segment.max(newest + 1),
     ));
-    let Some(end) = end else {
+    let Some(mut end) = end else {
         // Nothing of an older log counts; its files give their space.
         let old = reader::list_segments(&*components.disk, &settings.wal_dir)?;
         let path = |number| settings.wal_dir.join(segment::file_name(number));
@@ -287,7 +296,7 @@ fn continue_log(
         manifest.next_segment = supply.next_number();
         return Ok((Some(log), supply));
     };
-    supply.retire(end.obsolete);
+    supply.retire(std::mem::take(&mut end.obsolete));
     let log = if last_lsn == manifest.checkpoint {
         let log = start_log(&supply, resumes_after, end.segments, observer)?;
         manifest.log_start = Some(log.start_for(Lsn::MAX));

@@ -155,19 +155,20 @@ pub(crate) fn seal_frame(
     debug_assert!(frame.len() >= HEADER_BYTES);
     let body_bytes = u32::try_from(frame.len() - HEADER_BYTES).unwrap_or(u32::MAX);
     debug_assert!(body_bytes as usize <= MAX_BODY_BYTES + limits::FRAME_TARGET_BYTES);
-    let mut header = [0u8; HEADER_BYTES];
-    let mut rest = header.as_mut_slice();
+    let kind = match kind {
+        FrameKind::Data => 1,
+        FrameKind::Heartbeat => 2,
+        FrameKind::Seal => 3,
+    };
+    let (head, body) = frame.split_at_mut(HEADER_BYTES);
+    let (covered, crc_field) = head.split_at_mut(HEADER_BYTES - 4);
+    let mut rest = &mut *covered;
     let mut put = |bytes: &[u8]| {
         let (field, tail) = std::mem::take(&mut rest).split_at_mut(bytes.len());
         field.copy_from_slice(bytes);
         rest = tail;
     };
     put(&MAGIC);
-    let kind = match kind {
-        FrameKind::Data => 1,
-        FrameKind::Heartbeat => 2,
-        FrameKind::Seal => 3,
-    };
     put(&[VERSION, 0, kind, 0]);
     put(&body_bytes.to_le_bytes());
     put(&count.to_le_bytes());
@@ -176,13 +177,11 @@ pub(crate) fn seal_frame(
     put(&0u64.to_le_bytes());
     put(&salt.to_le_bytes());
     put(&chain.to_le_bytes());
-    let (head, body) = frame.split_at_mut(HEADER_BYTES);
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(header.split_at(HEADER_BYTES - 4).0);
+    hasher.update(covered);
     hasher.update(body);
     let crc = hasher.finalize();
-    put(&crc.to_le_bytes());
-    head.copy_from_slice(&header);
+    crc_field.copy_from_slice(&crc.to_le_bytes());
     frame.push(END_MARK);
     crc
 }
