@@ -11,9 +11,27 @@
 //! - after a failed sync nothing may be assumed about what was written since the last good one;
 //! - calls may come from several threads at once.
 
+#[cfg(any(test, feature = "sim"))]
+mod calls;
+#[cfg(test)]
+mod conformance;
+#[cfg(any(test, feature = "sim"))]
+pub mod fault;
+pub mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+#[cfg(any(test, feature = "sim"))]
+pub use calls::{CallCounts, CallKind};
+#[cfg(any(test, feature = "sim"))]
+pub use fault::FaultDisk;
+pub use real::RealDisk;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::SimDisk;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
