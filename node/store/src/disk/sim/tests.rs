@@ -118,27 +118,31 @@ fn names_are_lost_until_their_directory_is_synced() {
 
 #[test]
 fn a_rename_across_directories_needs_both_syncs() {
-    let disk = SimDisk::new();
-    for dir in ["/a", "/b"] {
-        disk.create_dir(path(dir)).unwrap();
-    }
-    put(&disk, path("/a/f"), b"");
-    disk.sync_dir(path("/")).unwrap();
-    disk.sync_dir(path("/a")).unwrap();
-    disk.rename(path("/a/f"), path("/b/g")).unwrap();
-    let cut = || disk.image().survive(LossVariant::LoseUnsynced, 0);
-    disk.sync_dir(path("/b")).unwrap();
-    assert_eq!((list(&cut(), "/a").len(), list(&cut(), "/b").len()), (1, 0));
-    for seed in 0..SEEDS {
-        let left = disk.image().survive(LossVariant::RandomSectors, seed);
+    for (first, second) in [("/a", "/b"), ("/b", "/a")] {
+        let disk = SimDisk::new();
+        for dir in ["/a", "/b"] {
+            disk.create_dir(path(dir)).unwrap();
+        }
+        put(&disk, path("/a/f"), b"");
+        disk.sync_dir(path("/")).unwrap();
+        disk.sync_dir(path("/a")).unwrap();
+        disk.rename(path("/a/f"), path("/b/g")).unwrap();
+        let files = |disk: &SimDisk| (list(disk, "/a").len(), list(disk, "/b").len());
+        disk.sync_dir(path(first)).unwrap();
+        let image = disk.image();
         assert_eq!(
-            list(&left, "/a").len() + list(&left, "/b").len(),
-            1,
-            "seed {seed}"
+            files(&image.survive(LossVariant::LoseUnsynced, 0)),
+            (1, 0),
+            "{first}"
         );
+        for seed in 0..SEEDS {
+            let (a, b) = files(&image.survive(LossVariant::RandomSectors, seed));
+            assert_eq!(a + b, 1, "{first} seed {seed}");
+        }
+        disk.sync_dir(path(second)).unwrap();
+        let left = disk.image().survive(LossVariant::LoseUnsynced, 0);
+        assert_eq!(files(&left), (0, 1), "{first}");
     }
-    disk.sync_dir(path("/a")).unwrap();
-    assert_eq!((list(&cut(), "/a").len(), list(&cut(), "/b").len()), (0, 1));
 }
 
 #[test]
