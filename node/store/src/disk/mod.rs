@@ -4,7 +4,7 @@
 //! with power cuts by seed) and `fault` (a layer over any disk that fails or delays chosen calls).
 //!
 //! What an implementation promises, and nothing more:
-//! - what [`File::write_at`] wrote is read back by everyone in this process at once;
+//! - what [`File::write_all_at`] wrote is read back by everyone in this process at once;
 //! - it survives a power cut only once [`File::sync_data`] on that file returned Ok after it;
 //! - a new name, a rename, a link or a removal survives a power cut only once [`Disk::sync_dir`]
 //!   on its directory returned Ok after it; a rename is atomic, before and after;
