@@ -29,6 +29,12 @@ pub(crate) enum LevelsError {
         /// How many.
         found: usize,
     },
+    /// A table that was compacted is not there any more.
+    #[error("table {number} is not among the levels")]
+    Gone {
+        /// Number of the table.
+        number: u64,
+    },
     /// Two neighbours of a level from 1 on overlap, or are in the wrong order.
     #[error("tables {left} and {right} of level {level} overlap")]
     Overlap {

@@ -76,6 +76,7 @@ impl Table {
             || footer.file_bytes != meta.bytes
             || footer.entries != meta.entries
             || footer.tombstones != meta.tombstones
+            || footer.keys != meta.keys
             || (footer.min_lsn, footer.max_lsn) != (meta.min_lsn, meta.max_lsn)
         {
             let detail = "the footer is not that of the table that the manifest names";
@@ -225,6 +226,7 @@ impl Table {
         let mut seen = TableMeta {
             entries: 0,
             tombstones: 0,
+            keys: 0,
             min_lsn: Lsn::MAX,
             max_lsn: Lsn::ZERO,
             ..self.meta.clone()
@@ -244,6 +246,7 @@ impl Table {
             }) {
                 return corrupt(0, "the entries of the table are not in order");
             }
+            seen.keys += u64::from(last.as_ref().is_none_or(|last| last.key != entry.key));
             if last.is_none() {
                 seen.smallest = entry.key.clone();
             }

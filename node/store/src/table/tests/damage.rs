@@ -191,10 +191,11 @@ fn every_field_of_the_description_is_compared() {
     bench
         .memory
         .put(&good.path(Path::new(DIR)), GOLDEN.to_vec());
-    let changes: [fn(&mut TableMeta); 7] = [
+    let changes: [fn(&mut TableMeta); 8] = [
         |meta| meta.checksum ^= 1,
         |meta| meta.entries += 1,
         |meta| meta.tombstones += 1,
+        |meta| meta.keys -= 1,
         |meta| meta.smallest = Bytes::from_static(b"a"),
         |meta| meta.largest = Bytes::from_static(b"z"),
         |meta| meta.min_lsn = meta.min_lsn.next(),

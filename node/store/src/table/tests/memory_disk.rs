@@ -48,6 +48,11 @@ impl MemoryDisk {
         self.file(path).unwrap().bytes.lock().unwrap().clone()
     }
 
+    /// Changes the bytes of a file that may be open.
+    pub(crate) fn overwrite(&self, path: &Path, bytes: &[u8]) {
+        *self.file(path).unwrap().bytes.lock().unwrap() = bytes.to_vec();
+    }
+
     pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
         let file = MemoryFile {
             bytes: Mutex::new(bytes),
