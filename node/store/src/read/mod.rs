@@ -1,13 +1,15 @@
 //! Reading: what a source yields, and what a reader may cost.
 
+pub(crate) mod merge;
+pub(crate) mod version;
+pub(crate) mod view;
+
 use std::ops::Bound;
 
 use bytes::Bytes;
 
 use crate::error::Result;
 use crate::lsn::Lsn;
-
-pub(crate) mod merge;
 
 /// One version of one key, as every source (memtable, table, merge) yields it. Sources yield in
 /// ascending key order and, within a key, newest first; in [`Direction::Descending`] both are
@@ -20,6 +22,15 @@ pub struct VersionedEntry {
     pub lsn: Lsn,
     /// The value; `None` is a tombstone.
     pub value: Option<Bytes>,
+}
+
+/// What a reader gets for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The LSN of the transaction that wrote it.
+    pub lsn: Lsn,
+    /// The value.
+    pub value: Bytes,
 }
 
 /// Whether a read may go to the disk.
