@@ -159,11 +159,6 @@ impl TableBuilder {
         Ok(())
     }
 
-    /// Versions added so far.
-    pub(crate) fn entries(&self) -> u64 {
-        self.entries
-    }
-
     /// About the size of the file if it were finished now; the open block counts uncompressed.
     pub(crate) fn estimated_bytes(&self) -> u64 {
         let memory = self.block.len() + self.index.encoded_bytes() + FOOTER_BYTES;

@@ -151,7 +151,7 @@ impl Levels {
     pub(crate) fn get(&self, key: &[u8], lsn: Lsn, io: Io) -> Result<Option<(Lsn, Option<Bytes>)>> {
         let hash = KeyHash::of(key);
         for table in self.candidates(key) {
-            if let Some(found) = table.get_hashed(key, hash, lsn, io)? {
+            if let Some(found) = table.get(key, hash, lsn, io)? {
                 return Ok(Some(found));
             }
         }

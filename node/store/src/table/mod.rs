@@ -43,10 +43,8 @@ pub(crate) mod tests;
 
 pub(crate) use builder::{TableBuilder, TableOptions};
 pub(crate) use cache::BlockCache;
-pub(crate) use filter::KeyHash;
 pub(crate) use levels::Levels;
 pub(crate) use reader::Table;
-pub(crate) use scan::TableScan;
 
 /// What the manifest knows of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -127,12 +127,8 @@ impl Table {
     }
 
     /// The newest version of `key` at or below `lsn`; its value is `None` if it is a tombstone.
-    pub(crate) fn get(&self, key: &[u8], lsn: Lsn, io: Io) -> Result<Option<(Lsn, Option<Bytes>)>> {
-        self.get_hashed(key, KeyHash::of(key), lsn, io)
-    }
-
-    /// [`Table::get`] with the hash of the key, so that it is computed once for many tables.
-    pub(crate) fn get_hashed(
+    /// `hash` is that of the key, computed once for all tables that are asked.
+    pub(crate) fn get(
         &self,
         key: &[u8],
         hash: KeyHash,

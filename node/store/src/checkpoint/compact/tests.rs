@@ -18,6 +18,7 @@ struct Tree {
     options: CompactionOptions,
     levels: Arc<Levels>,
     next_number: u64,
+    written_bytes: u64,
 }
 
 impl Tree {
@@ -27,6 +28,7 @@ impl Tree {
             options,
             levels: Arc::new(Levels::default()),
             next_number: 1,
+            written_bytes: 0,
         }
     }
 
@@ -35,6 +37,7 @@ impl Tree {
             .bench
             .build(self.next_number, self.options.table, entries);
         self.next_number += 1;
+        self.written_bytes += meta.bytes;
         let table = self.bench.open(&meta).unwrap();
         self.levels = Arc::new(self.levels.with_checkpoint(table));
         meta.bytes
@@ -63,6 +66,7 @@ impl Tree {
         let mut outputs = Vec::new();
         if !compaction.trivial_move {
             for meta in self.run(compaction, oldest_needed).unwrap() {
+                self.written_bytes += meta.bytes;
                 outputs.push(self.bench.open(&meta).unwrap());
             }
             compaction.tables().for_each(|table| table.mark_obsolete());
@@ -188,7 +192,7 @@ proptest! {
         let left: u64 = tree.levels.tables().map(|table| table.meta().entries).sum();
         prop_assert_eq!(left, tree.visible(Direction::Ascending, Lsn(lsn)).len() as u64);
         prop_assert!(Compaction::everything(&tree.levels).is_none());
-        prop_assert_eq!(tree.bench.memory.names().len(), tree.levels.tables().count());
+        prop_assert_eq!(tree.bench.names().len(), tree.levels.tables().count());
     }
 }
 
@@ -220,7 +224,7 @@ fn full_checkpoints_of_random_keys_are_written_at_most_ten_times() {
         tree.settle(Lsn(lsn));
         runs = runs.max(tree.levels.level(0).len());
     }
-    let written = tree.bench.memory.written_bytes();
+    let written = tree.written_bytes;
     let amplification = written as f64 / flushed as f64;
     println!("{flushed} bytes in checkpoints, {written} written: {amplification:.1} times");
     println!("tables by level: {:?}", tree.shape());
@@ -254,7 +258,7 @@ fn ascending_keys_are_moved_not_merged() {
         let (merges, _) = tree.settle(Lsn::MAX);
         assert_eq!(merges, 0);
     }
-    assert_eq!(tree.bench.memory.written_bytes(), flushed);
+    assert_eq!(tree.written_bytes, flushed);
     assert!(tree.shape().len() > 2, "{:?}", tree.shape());
     assert_eq!(tree.visible(Direction::Ascending, Lsn::MAX).len(), 800);
 }
@@ -275,7 +279,7 @@ fn small_checkpoints_do_not_rewrite_a_large_level() {
     }
     tree.settle(Lsn::MAX);
     assert_eq!(tree.shape()[0], 0);
-    let before = tree.bench.memory.written_bytes();
+    let before = tree.written_bytes;
     let mut flushed = 0;
     for lsn in 10..100 {
         let keys = [0, 3000, 5999];
@@ -283,7 +287,7 @@ fn small_checkpoints_do_not_rewrite_a_large_level() {
         tree.settle(Lsn::MAX);
         assert!(tree.shape()[0] < 4);
     }
-    let written = tree.bench.memory.written_bytes() - before;
+    let written = tree.written_bytes - before;
     assert!(written < 10 * flushed, "{written} bytes for {flushed}");
     assert_eq!(tree.visible(Direction::Ascending, Lsn::MAX).len(), 6001);
 }
@@ -307,7 +311,7 @@ fn deleting_frees_space_without_being_asked() {
     assert_eq!(tree.visible(Direction::Ascending, Lsn(30)).len(), 0);
     tree.settle(Lsn(30));
     assert_eq!(tree.levels.tables().count(), 0, "{:?}", tree.shape());
-    assert!(tree.bench.memory.names().is_empty());
+    assert!(tree.bench.names().is_empty());
 }
 
 #[test]
@@ -380,7 +384,7 @@ fn a_compaction_that_is_stopped_or_fails_leaves_nothing() {
         tree.checkpoint(numbered(0..200, lsn, Some(&[1; 60])));
     }
     let compaction = pick(&tree.levels, &tree.options, Lsn::ZERO).unwrap();
-    let names = tree.bench.memory.names();
+    let names = tree.bench.names();
     let left = Cell::new(700);
     let stop = || {
         left.set(left.get() - 1);
@@ -402,18 +406,19 @@ fn a_compaction_that_is_stopped_or_fails_leaves_nothing() {
     );
     assert!(matches!(result, Err(StoreError::Closed)));
     assert!(number > 102, "outputs were finished before the stop");
-    assert_eq!(tree.bench.memory.names(), names);
+    assert_eq!(tree.bench.names(), names);
 
     let first: &Table = &tree.levels.level(0)[0];
     let path = first.meta().path(Path::new(DIR));
-    let mut damaged = tree.bench.memory.contents(&path);
-    damaged[20] ^= 1;
-    tree.bench.memory.overwrite(&path, &damaged);
+    tree.bench
+        .sim
+        .corrupt(&path, |bytes| bytes[20] ^= 1)
+        .unwrap();
     assert!(matches!(
         tree.run(&compaction, Lsn::ZERO),
         Err(StoreError::Corrupt { .. })
     ));
-    assert_eq!(tree.bench.memory.names(), names);
+    assert_eq!(tree.bench.names(), names);
 }
 
 #[test]
