@@ -14,7 +14,7 @@
 //!   bottom a table with so many dead entries is written anew: at most eight entries are
 //!   rewritten for each that goes.
 //! - *Nothing to merge with.* A table that overlaps nothing is moved without being read, unless it
-//!   would carry tombstones to the bottom, where nothing may ever touch them again.
+//!   would carry tombstones or old versions to the bottom, where perhaps nothing touches them again.
 //!
 //! Of the tables of a level the one that overlaps the least below, relative to its size, goes
 //! first: no position has to be remembered, and it writes less than going round by key.
@@ -99,8 +99,8 @@ impl Compaction {
                 && output_level > 0
         });
         let from_one_level = matches!(inputs[..], [(level, _)] if level != output_level);
-        let tombstones = tables.iter().any(|table| table.meta().tombstones > 0);
-        let trivial_move = from_one_level && disjoint(&tables) && !(bottom && tombstones);
+        let dead = tables.iter().any(|table| dead_entries(table) > 0);
+        let trivial_move = from_one_level && disjoint(&tables) && !(bottom && dead);
         Self {
             inputs,
             output_level,

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::disk::{CallKind, Disk, OpenMode, SimDisk};
+use crate::disk::sim::LossVariant;
+use crate::disk::{CallKind, Disk, FaultDisk, OpenMode, SimDisk};
 use crate::error::{Result, StoreError};
 use crate::read::{Direction, Io, KeyRange, VersionedEntry};
 
@@ -19,6 +20,7 @@ pub(crate) const DIR: &str = "tables";
 /// A simulated disk and a cache, and the tables built on them.
 pub(crate) struct Bench {
     pub(crate) sim: SimDisk,
+    pub(crate) faults: FaultDisk,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) cache: Arc<BlockCache>,
 }
@@ -27,8 +29,10 @@ impl Bench {
     pub(crate) fn new() -> Self {
         let sim = SimDisk::new();
         sim.create_dir(Path::new(DIR)).unwrap();
+        let faults = FaultDisk::over_sim(sim.clone());
         Self {
-            disk: Arc::new(sim.clone()),
+            disk: Arc::new(faults.clone()),
+            faults,
             sim,
             cache: Arc::new(BlockCache::new(4 * 1024 * 1024)),
         }
@@ -363,6 +367,30 @@ fn an_unfinished_or_empty_table_leaves_no_file() {
     drop(unfinished);
     assert_eq!(builder(2).finish().unwrap(), None);
     assert!(bench.names().is_empty());
+}
+
+/// The builder syncs the file, its caller the directory: after that a power cut takes nothing.
+#[test]
+fn a_finished_table_survives_a_power_cut() {
+    let bench = Bench::new();
+    bench.sim.sync_dir(Path::new("")).unwrap();
+    let value = [3u8; 9000];
+    let entries: Vec<_> = (0..600u64)
+        .map(|n| entry(n.to_be_bytes(), n + 1, Some(&value)))
+        .collect();
+    let options = TableOptions {
+        compress: false,
+        ..TableOptions::default()
+    };
+    let meta = bench.build(1, options, entries.clone());
+    let syncs = bench.sim.calls().of(CallKind::SyncData);
+    assert_eq!(syncs, 2, "5 MiB are synced on the way and at the end");
+    bench.sim.sync_dir(Path::new(DIR)).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(bench.sim.image().survive(LossVariant::LoseUnsynced, 1));
+    let table = Table::open(&disk, Path::new(DIR), &meta, Arc::clone(&bench.cache)).unwrap();
+    table.verify().unwrap();
+    let found: Result<Vec<_>> = table.scan_all().collect();
+    assert_eq!(found.unwrap(), entries);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint::pick::pick;
+use crate::disk::fault::{Failure, Rule};
 use crate::read::merge::VisibleScan;
 use crate::read::{Io, VersionedEntry};
 use crate::table::tests::{Bench, DIR, Model, all, entry, model_entries};
@@ -419,6 +420,37 @@ fn a_compaction_that_is_stopped_or_fails_leaves_nothing() {
         Err(StoreError::Corrupt { .. })
     ));
     assert_eq!(tree.bench.names(), names);
+}
+
+/// Whichever call fails: the error is told, no output is left, and the next attempt succeeds.
+#[test]
+fn a_failing_call_fails_the_compaction_and_nothing_else() {
+    let mut tree = Tree::new(small());
+    for lsn in 1..=4 {
+        tree.checkpoint(numbered(0..100, lsn, Some(&[1; 60])));
+    }
+    let compaction = pick(&tree.levels, &tree.options, Lsn::MAX).unwrap();
+    let names = tree.bench.names();
+    let mut failed = 0;
+    loop {
+        let rule = tree
+            .bench
+            .faults
+            .add(Rule::any().nth(failed + 1).fail(Failure::Eio));
+        let result = tree.run(&compaction, Lsn::MAX);
+        if tree.bench.faults.picked(rule) == 0 {
+            assert!(!result.unwrap().is_empty());
+            break;
+        }
+        tree.bench.faults.remove_rule(rule);
+        assert!(
+            matches!(result, Err(StoreError::Io { .. })),
+            "call {failed}"
+        );
+        assert_eq!(tree.bench.names(), names, "call {failed}");
+        failed += 1;
+    }
+    assert!(failed > 20, "only {failed} calls were made");
 }
 
 #[test]
