@@ -137,13 +137,19 @@ impl Manifest {
             return Err(StoreError::corrupt(path, 0, "this is not a manifest"));
         }
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return Err(StoreError::corrupt(path, 0, "the manifest does not match its checksum"));
+            return Err(StoreError::corrupt(
+                path,
+                0,
+                "the manifest does not match its checksum",
+            ));
         }
         let mut reader = Reader::new(body);
         Self::read(&mut reader).map_err(|error| match error {
-            ReadError::Newer(found) => {
-                StoreError::NewerFormat { path: path.to_path_buf(), found, supported: VERSION }
-            }
+            ReadError::Newer(found) => StoreError::NewerFormat {
+                path: path.to_path_buf(),
+                found,
+                supported: VERSION,
+            },
             ReadError::Decode(error) => error.in_file(path, 0),
         })
     }
@@ -221,7 +227,11 @@ impl Manifest {
         };
         let length = file.len().map_err(io("measure"))?;
         if length > MAX_BYTES {
-            return Err(StoreError::corrupt(&path, 0, format!("{length} bytes are no manifest's size")));
+            return Err(StoreError::corrupt(
+                &path,
+                0,
+                format!("{length} bytes are no manifest's size"),
+            ));
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         file.read_exact_at(&mut bytes, 0).map_err(io("read"))?;
@@ -247,7 +257,9 @@ impl Manifest {
                 }
                 _ => {}
             }
-            let file = disk.open(&staging, OpenMode::Create).map_err(io("create"))?;
+            let file = disk
+                .open(&staging, OpenMode::Create)
+                .map_err(io("create"))?;
             file.write_all_at(&self.encode(), 0).map_err(io("write"))?;
             file.sync_data().map_err(io("sync"))?;
             disk.rename(&staging, &path).map_err(io("rename"))
@@ -330,10 +342,16 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let error = Manifest::decode(&damaged, path).unwrap_err();
-            assert!(matches!(error, StoreError::Corrupt { .. }), "bit {bit}: {error}");
+            assert!(
+                matches!(error, StoreError::Corrupt { .. }),
+                "bit {bit}: {error}"
+            );
         }
         for length in 0..bytes.len() {
-            assert!(Manifest::decode(&bytes[..length], path).is_err(), "cut at {length}");
+            assert!(
+                Manifest::decode(&bytes[..length], path).is_err(),
+                "cut at {length}"
+            );
         }
     }
 
@@ -345,13 +363,31 @@ mod tests {
         let crc = crc32fast::hash(&bytes[..body]).to_le_bytes();
         bytes[body..].copy_from_slice(&crc);
         let error = Manifest::decode(&bytes, Path::new("MANIFEST")).unwrap_err();
-        assert!(matches!(error, StoreError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                StoreError::NewerFormat {
+                    found: 2,
+                    supported: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_bytes_are_those_of_version_1() {
         let expected = include_str!("../testdata/manifest-v1.hex");
-        let actual: String = sample().encode().iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(actual, expected.trim(), "a changed format needs a new version");
+        let actual: String = sample()
+            .encode()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(
+            actual,
+            expected.trim(),
+            "a changed format needs a new version"
+        );
     }
 }

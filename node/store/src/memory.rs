@@ -41,10 +41,19 @@ mod tests {
             for tables in [0, budget / 10, budget] {
                 let plan = plan(budget, tables, u64::MAX);
                 let tables = tables.min(budget / 2);
-                assert!(plan.hold_bytes + plan.cache_bytes + tables <= budget + SMALLEST_CACHE_BYTES);
-                assert!(plan.seal_bytes * 2 <= plan.hold_bytes, "one fills while one is flushed");
+                assert!(
+                    plan.hold_bytes + plan.cache_bytes + tables <= budget + SMALLEST_CACHE_BYTES
+                );
+                assert!(
+                    plan.seal_bytes * 2 <= plan.hold_bytes,
+                    "one fills while one is flushed"
+                );
             }
         }
-        assert_eq!(plan(1 << 30, 0, 2 << 20).seal_bytes, 2 << 20, "a small disk bounds it too");
+        assert_eq!(
+            plan(1 << 30, 0, 2 << 20).seal_bytes,
+            2 << 20,
+            "a small disk bounds it too"
+        );
     }
 }

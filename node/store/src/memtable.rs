@@ -112,7 +112,8 @@ impl Memtable {
     pub(crate) fn insert(&self, key: Bytes, lsn: Lsn, value: Option<Bytes>) {
         let payload = key.len() + value.as_ref().map_or(0, Bytes::len);
         self.map.insert(VersionedKey { key, lsn }, value);
-        self.bytes.fetch_add(payload as u64 + ENTRY_OVERHEAD_BYTES, Atomic::Relaxed);
+        self.bytes
+            .fetch_add(payload as u64 + ENTRY_OVERHEAD_BYTES, Atomic::Relaxed);
         self.entries.fetch_add(1, Atomic::Relaxed);
     }
 
@@ -130,7 +131,9 @@ impl Memtable {
     /// The newest version of `key` at or below `lsn`.
     pub(crate) fn get(&self, key: &[u8], lsn: Lsn) -> Option<(Lsn, Option<Bytes>)> {
         let probe = Probe(key, lsn);
-        let entry = self.map.lower_bound(Bound::Included(&probe as &dyn Versioned))?;
+        let entry = self
+            .map
+            .lower_bound(Bound::Included(&probe as &dyn Versioned))?;
         let found = entry.key();
         (found.key == key).then(|| (found.lsn, entry.value().clone()))
     }
@@ -271,17 +274,33 @@ mod tests {
     }
 
     fn whole() -> KeyRange {
-        KeyRange { lower: Bound::Unbounded, upper: Bound::Unbounded }
+        KeyRange {
+            lower: Bound::Unbounded,
+            upper: Bound::Unbounded,
+        }
     }
 
     #[test]
     fn get_returns_the_newest_version_at_or_below_the_lsn() {
         let memtable = filled();
-        assert_eq!(memtable.get(b"k001", Lsn::MAX), Some((Lsn(401), Some(Bytes::from("401")))));
-        assert_eq!(memtable.get(b"k001", Lsn(400)), Some((Lsn(201), Some(Bytes::from("201")))));
-        assert_eq!(memtable.get(b"k001", Lsn(200)), Some((Lsn(1), Some(Bytes::from("1")))));
+        assert_eq!(
+            memtable.get(b"k001", Lsn::MAX),
+            Some((Lsn(401), Some(Bytes::from("401"))))
+        );
+        assert_eq!(
+            memtable.get(b"k001", Lsn(400)),
+            Some((Lsn(201), Some(Bytes::from("201"))))
+        );
+        assert_eq!(
+            memtable.get(b"k001", Lsn(200)),
+            Some((Lsn(1), Some(Bytes::from("1"))))
+        );
         assert_eq!(memtable.get(b"k001", Lsn(0)), None);
-        assert_eq!(memtable.get(b"k007", Lsn(100)), Some((Lsn(7), None)), "a tombstone is a version");
+        assert_eq!(
+            memtable.get(b"k007", Lsn(100)),
+            Some((Lsn(7), None)),
+            "a tombstone is a version"
+        );
         assert_eq!(memtable.get(b"k", Lsn::MAX), None);
         assert_eq!(memtable.get(b"z", Lsn::MAX), None);
     }

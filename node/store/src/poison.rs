@@ -27,7 +27,9 @@ impl PoisonLatch {
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         match self.cause() {
             None => Ok(()),
-            Some(cause) => Err(StoreError::Poisoned { cause: cause.to_owned() }),
+            Some(cause) => Err(StoreError::Poisoned {
+                cause: cause.to_owned(),
+            }),
         }
     }
 }

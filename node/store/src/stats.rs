@@ -63,7 +63,10 @@ pub(crate) fn collect(pipeline: &Pipeline, checkpointer: &Checkpointer) -> Store
     let version = pipeline.versions.load();
     let (segments, log_bytes) = {
         let state = lock(&pipeline.log);
-        state.log.as_ref().map_or((0, 0), |log| (log.segments() as u64, log.bytes()))
+        state
+            .log
+            .as_ref()
+            .map_or((0, 0), |log| (log.segments() as u64, log.bytes()))
     };
     let space = checkpointer.disk.space(&checkpointer.data_dir).ok();
     StoreStats {
@@ -81,8 +84,16 @@ pub(crate) fn collect(pipeline: &Pipeline, checkpointer: &Checkpointer) -> Store
         cache_misses: checkpointer.cache.misses(),
         tables_memory_bytes: version.levels.memory_bytes(),
         max_memory_bytes: checkpointer.live_settings().max_memory_bytes,
-        tables_per_level: version.levels.iter().map(|level| level.len() as u64).collect(),
-        tables_bytes: version.levels.tables().map(|table| table.meta().bytes).sum(),
+        tables_per_level: version
+            .levels
+            .iter()
+            .map(|level| level.len() as u64)
+            .collect(),
+        tables_bytes: version
+            .levels
+            .tables()
+            .map(|table| table.meta().bytes)
+            .sum(),
         segments,
         log_bytes,
         disk_free_bytes: space.map(|space| space.free_bytes),

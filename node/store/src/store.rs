@@ -100,7 +100,10 @@ impl Store {
         let pipeline = Arc::clone(&self.0.pipeline);
         let lease = self.0.checkpointer.live_settings().view_lease;
         let registration = pipeline.readers.register(&pipeline.marks, lease);
-        View { pipeline, registration }
+        View {
+            pipeline,
+            registration,
+        }
     }
 
     /// Resolves when `lsn` is visible. An answer that was computed from a transaction's reads,
@@ -120,7 +123,9 @@ impl Store {
     /// may have been faster.
     #[must_use]
     pub fn writable(&self) -> Writable {
-        Writable { pipeline: Arc::clone(&self.0.pipeline) }
+        Writable {
+            pipeline: Arc::clone(&self.0.pipeline),
+        }
     }
 
     /// Blocks until everything appended before the call is durable: by a sync of the log, or by a
@@ -209,9 +214,22 @@ impl Store {
 
 impl Inner {
     fn start(settings: &Settings, components: &Components, recovered: Recovered) -> Self {
-        let Recovered { manifest, levels, cache, memtable, log, supply, report, locks } = recovered;
+        let Recovered {
+            manifest,
+            levels,
+            cache,
+            memtable,
+            log,
+            supply,
+            report,
+            locks,
+        } = recovered;
         let counters = recovery::counters(&manifest, &memtable);
-        let version = Version { active: memtable, sealed: Vec::new(), levels: Arc::new(levels) };
+        let version = Version {
+            active: memtable,
+            sealed: Vec::new(),
+            levels: Arc::new(levels),
+        };
         let pipeline = Arc::new(Pipeline::new(
             manifest.level,
             report.resumes_after,
@@ -220,8 +238,12 @@ impl Inner {
             log,
             Arc::clone(&components.observer),
         ));
-        pipeline.marks.start(report.resumes_after, manifest.checkpoint);
-        pipeline.reservation.store(manifest.reservation.0, Ordering::Release);
+        pipeline
+            .marks
+            .start(report.resumes_after, manifest.checkpoint);
+        pipeline
+            .reservation
+            .store(manifest.reservation.0, Ordering::Release);
         if let (Some(start), Some(log)) = (manifest.log_start, &mut lock(&pipeline.log).log) {
             supply.retire(log.retire_before(start));
         }
@@ -255,7 +277,9 @@ impl Inner {
     fn start_threads(&self) -> Result<()> {
         let mut threads = lock(&self.threads);
         let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+            let thread = std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(body);
             threads.push(thread.map_err(|error| StoreError::io("start the thread", name, &error))?);
             Ok::<(), StoreError>(())
         };
@@ -266,9 +290,15 @@ impl Inner {
             Box::new(move || driver::run(&pipeline, &|| checkpointer.live_settings(), &stop)),
         )?;
         let checkpointer = Arc::clone(&self.checkpointer);
-        spawn("godb-checkpoint", Box::new(move || checkpointer.run_schedule()))?;
+        spawn(
+            "godb-checkpoint",
+            Box::new(move || checkpointer.run_schedule()),
+        )?;
         let checkpointer = Arc::clone(&self.checkpointer);
-        spawn("godb-compact", Box::new(move || checkpointer.run_compaction()))?;
+        spawn(
+            "godb-compact",
+            Box::new(move || checkpointer.run_compaction()),
+        )?;
         let checkpointer = Arc::clone(&self.checkpointer);
         spawn(
             "godb-segments",

@@ -52,7 +52,8 @@ impl Checkpointer {
         let outcome = self.flush_sealed(started);
         match &outcome {
             Ok(report) if report.bytes > 0 => {
-                self.observer.checkpoint_done(report.lsn, report.bytes, report.took);
+                self.observer
+                    .checkpoint_done(report.lsn, report.bytes, report.took);
             }
             Ok(_) => {}
             Err(error) => {
@@ -79,7 +80,10 @@ impl Checkpointer {
         pipeline.trigger.sealed(sealed_bytes, log_bytes);
         let covered = upto <= lock(&self.manifest).checkpoint;
         if version.sealed.is_empty() && covered && !left_behind {
-            return Ok(CheckpointReport { lsn: upto, ..Default::default() });
+            return Ok(CheckpointReport {
+                lsn: upto,
+                ..Default::default()
+            });
         }
         self.make_log_durable(upto)?;
         let tables = self.build_tables(&version)?;
@@ -87,7 +91,11 @@ impl Checkpointer {
         let counts = sum_counts(&version.sealed);
         let log_start = {
             let state = lock(&pipeline.log);
-            state.log.as_ref().filter(|_| logging).map(|log| log.start_for(upto))
+            state
+                .log
+                .as_ref()
+                .filter(|_| logging)
+                .map(|log| log.start_for(upto))
         };
         self.commit_manifest(
             |manifest, levels| {
@@ -118,7 +126,11 @@ impl Checkpointer {
         pipeline.gate.set(Hold::Memory, false);
         self.let_log_go(upto, log_start, logging);
         self.replan_memory();
-        Ok(CheckpointReport { lsn: upto, bytes, took: started.elapsed() })
+        Ok(CheckpointReport {
+            lsn: upto,
+            bytes,
+            took: started.elapsed(),
+        })
     }
 
     /// A table must not hold what the log could still lose.
@@ -136,7 +148,10 @@ impl Checkpointer {
 
     fn build_tables(&self, version: &Version) -> Result<Vec<Arc<Table>>> {
         let oldest_needed = self.pipeline.readers.oldest_needed(&self.pipeline.marks);
-        let whole = KeyRange { lower: std::ops::Bound::Unbounded, upper: std::ops::Bound::Unbounded };
+        let whole = KeyRange {
+            lower: std::ops::Bound::Unbounded,
+            upper: std::ops::Bound::Unbounded,
+        };
         let mut tables = Vec::new();
         let mut bottom = version.levels.len() == 0;
         // Oldest first, so that each table of level 0 is newer than those behind it.
@@ -158,12 +173,19 @@ impl Checkpointer {
     }
 
     pub(crate) fn open_table(&self, meta: &TableMeta) -> Result<Arc<Table>> {
-        Table::open(&self.disk, &self.checkpoint_dir, meta, Arc::clone(&self.cache))
+        Table::open(
+            &self.disk,
+            &self.checkpoint_dir,
+            meta,
+            Arc::clone(&self.cache),
+        )
     }
 
     pub(crate) fn sync_tables(&self) -> Result<()> {
         let dir = &self.checkpoint_dir;
-        self.disk.sync_dir(dir).map_err(|error| StoreError::io("sync the directory", dir, &error))
+        self.disk
+            .sync_dir(dir)
+            .map_err(|error| StoreError::io("sync the directory", dir, &error))
     }
 
     /// Changes manifest and tables together: the manifest is made durable, then readers get the
@@ -180,14 +202,17 @@ impl Checkpointer {
         let mut current = lock(&self.manifest);
         let mut next = current.clone();
         let levels = change(&mut next, &pipeline.versions.load().levels);
-        next.levels =
-            levels.iter().map(|level| level.iter().map(|t| t.meta().clone()).collect()).collect();
+        next.levels = levels
+            .iter()
+            .map(|level| level.iter().map(|t| t.meta().clone()).collect())
+            .collect();
         next.number += 1;
         next.next_table = self.next_table.load(Ordering::Relaxed);
         next.next_segment = next.next_segment.max(self.supply.next_number());
         next.durable = next.durable.max(pipeline.marks.durable());
-        next.reservation =
-            next.reservation.max(pipeline.marks.appended().plus(limits::LSN_RESERVATION));
+        next.reservation = next
+            .reservation
+            .max(pipeline.marks.appended().plus(limits::LSN_RESERVATION));
         match next.store(&*self.disk, &self.data_dir) {
             Ok(()) => {}
             Err(StoreFailure::Unchanged(error)) => return Err(error),
@@ -198,12 +223,16 @@ impl Checkpointer {
                 return Err(error);
             }
         }
-        pipeline.reservation.store(next.reservation.0, Ordering::Release);
+        pipeline
+            .reservation
+            .store(next.reservation.0, Ordering::Release);
         pipeline.gate.set(Hold::Reservation, false);
         let checkpoint = next.checkpoint;
         *current = next;
         let levels = Arc::new(levels);
-        pipeline.versions.edit(|version| edit(version, Arc::clone(&levels)));
+        pipeline
+            .versions
+            .edit(|version| edit(version, Arc::clone(&levels)));
         if pipeline.level() == Durability::None {
             // Without a log, what is written and durable is what is in tables.
             pipeline.marks.set_written(checkpoint);
@@ -220,7 +249,10 @@ impl Checkpointer {
                 change(manifest);
                 levels.clone()
             },
-            |version, levels| Version { levels, ..version.clone() },
+            |version, levels| Version {
+                levels,
+                ..version.clone()
+            },
         )
     }
 

@@ -71,19 +71,32 @@ impl Checkpointer {
     fn start_logging(&self, level: Durability) -> Result<()> {
         // A log that `none` left behind must be in tables before another one begins.
         self.checkpoint_locked()?;
-        let make = || self.supply.make(Origin::Continuation, &|_| Vec::new(), 0, &*self.observer);
+        let make = || {
+            self.supply
+                .make(Origin::Continuation, &|_| Vec::new(), 0, &*self.observer)
+        };
         let segment = make()?;
         let number = segment.header.number;
         {
             let mut state = lock(&self.pipeline.log);
-            let sealed = state.log.take().map(|log| log.all_segments()).unwrap_or_default();
+            let sealed = state
+                .log
+                .take()
+                .map(|log| log.all_segments())
+                .unwrap_or_default();
             self.supply.retire(sealed);
             let mut section = lock(&self.pipeline.section);
             let last = Lsn(section.next_lsn.0 - 1);
             let chain = segment.header.chain_seed();
             let supply = std::sync::Arc::clone(&self.supply);
-            state.log =
-                Some(Log::new(supply, segment, FRAMES_OFFSET, chain, last, Default::default()));
+            state.log = Some(Log::new(
+                supply,
+                segment,
+                FRAMES_OFFSET,
+                chain,
+                last,
+                Default::default(),
+            ));
             section.logging = true;
         }
         // Acknowledgements are still those of `none`. The checkpoint below covers S and names

@@ -51,7 +51,10 @@ impl Checkpointer {
     pub(crate) fn replan_memory(&self) {
         let live = self.live_settings();
         let tables = self.pipeline.versions.load().levels.memory_bytes();
-        let reserve = self.pipeline.disk_reserve_bytes.load(std::sync::atomic::Ordering::Relaxed);
+        let reserve = self
+            .pipeline
+            .disk_reserve_bytes
+            .load(std::sync::atomic::Ordering::Relaxed);
         let flushable = if reserve == 0 { u64::MAX } else { reserve / 2 };
         let plan = memory::plan(live.max_memory_bytes, tables, flushable);
         self.cache.set_capacity(plan.cache_bytes);
@@ -64,9 +67,8 @@ impl Checkpointer {
     pub(crate) fn trigger_stop(&self) {
         self.pipeline.trigger.wake();
     }
-    pub(crate) fn run_compaction(&self) {
-    }
-    pub(crate) fn compact_once(&self)->crate::Result<bool> {
+    pub(crate) fn run_compaction(&self) {}
+    pub(crate) fn compact_once(&self) -> crate::Result<bool> {
         Ok(false)
     }
 }

@@ -57,7 +57,9 @@ impl Checkpointer {
         if reserved.saturating_sub(appended) < limits::LSN_RESERVATION / 2
             && let Err(error) = self.commit_manifest_fields(|_| {})
         {
-            self.observer.warning(&format!("the reservation of LSNs could not be raised: {error}"));
+            self.observer.warning(&format!(
+                "the reservation of LSNs could not be raised: {error}"
+            ));
         }
     }
 
@@ -67,14 +69,24 @@ impl Checkpointer {
         let spaces = [&self.wal_dir, &self.checkpoint_dir, &self.data_dir]
             .into_iter()
             .filter_map(|dir| self.disk.space(dir).ok());
-        let Some(space) = spaces.min_by_key(|space| space.free_bytes) else { return };
+        let Some(space) = spaces.min_by_key(|space| space.free_bytes) else {
+            return;
+        };
         let reserve = LARGEST_RESERVE_BYTES.min(space.total_bytes / RESERVE_PARTS);
         let first = pipeline.disk_reserve_bytes.swap(reserve, Ordering::AcqRel) != reserve;
         let refusing = pipeline.refusing_free_bytes.load(Ordering::Acquire) != u64::MAX;
         // A little more than the reserve must be free before writes come back, so that the
         // answer does not flicker.
-        let enough = if refusing { reserve + reserve / 4 } else { reserve };
-        let state = if space.free_bytes < enough { space.free_bytes } else { u64::MAX };
+        let enough = if refusing {
+            reserve + reserve / 4
+        } else {
+            reserve
+        };
+        let state = if space.free_bytes < enough {
+            space.free_bytes
+        } else {
+            u64::MAX
+        };
         pipeline.refusing_free_bytes.store(state, Ordering::Release);
         if refusing != (state != u64::MAX) {
             self.observer.warning(&if refusing {

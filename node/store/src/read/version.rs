@@ -30,7 +30,11 @@ impl Version {
         let mut all = Vec::with_capacity(self.sealed.len() + 1);
         all.push(Arc::clone(sealed));
         all.extend(self.sealed.iter().cloned());
-        Version { active: fresh, sealed: all, levels: Arc::clone(&self.levels) }
+        Version {
+            active: fresh,
+            sealed: all,
+            levels: Arc::clone(&self.levels),
+        }
     }
 
     /// Bytes of all memtables.
@@ -47,7 +51,10 @@ pub(crate) struct Versions {
 
 impl Versions {
     pub(crate) fn new(version: Version) -> Self {
-        Self { current: ArcSwap::from_pointee(version), edits: Mutex::new(()) }
+        Self {
+            current: ArcSwap::from_pointee(version),
+            edits: Mutex::new(()),
+        }
     }
 
     pub(crate) fn load(&self) -> Arc<Version> {
@@ -122,7 +129,9 @@ impl ReadPoint {
                 sources.push(Box::new(memtable.scan(&range, direction).map(Ok)));
             }
         }
-        self.version.levels.scan(&range, direction, io, &mut sources);
+        self.version
+            .levels
+            .scan(&range, direction, io, &mut sources);
         Scan(VisibleScan::new(sources, direction, self.lsn))
     }
 }

@@ -69,7 +69,10 @@ pub(crate) fn segment_bytes(disk: &dyn Disk, settings: &Settings) -> Result<u64>
         .space(&settings.wal_dir)
         .map_err(|error| StoreError::io("measure the space of", &settings.wal_dir, &error))?;
     let most = (space.total_bytes / 16).min(settings.live.max_wal_bytes / 2);
-    Ok(settings.segment_bytes.min(most).max(limits::MIN_SEGMENT_BYTES))
+    Ok(settings
+        .segment_bytes
+        .min(most)
+        .max(limits::MIN_SEGMENT_BYTES))
 }
 
 /// Makes `dir` and what is missing above it, durably: a directory that a crash can take away takes
@@ -80,10 +83,15 @@ fn prepare_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
         .filter(|ancestor| !ancestor.as_os_str().is_empty())
         .take_while(|ancestor| disk.list(ancestor).is_err())
         .count();
-    disk.create_dir(dir).map_err(|error| StoreError::io("create", dir, &error))?;
+    disk.create_dir(dir)
+        .map_err(|error| StoreError::io("create", dir, &error))?;
     let parents = dir.ancestors().skip(1).take(missing.max(1));
     for parent in parents {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
         disk.sync_dir(parent)
             .map_err(|error| StoreError::io("sync the directory", parent, &error))?;
     }
@@ -115,7 +123,11 @@ pub(crate) fn open(
 ) -> Result<Recovered> {
     let started = Instant::now();
     let disk = &components.disk;
-    let dirs = [&*settings.data_dir, &*settings.wal_dir, &*settings.checkpoint_dir];
+    let dirs = [
+        &*settings.data_dir,
+        &*settings.wal_dir,
+        &*settings.checkpoint_dir,
+    ];
     for dir in dirs {
         prepare_dir(&**disk, dir)?;
     }
@@ -127,7 +139,11 @@ pub(crate) fn open(
         Some(manifest) => manifest,
         None => initialize(&**disk, settings, level)?,
     };
-    let mut report = RecoveryReport { created, clean: manifest.clean, ..Default::default() };
+    let mut report = RecoveryReport {
+        created,
+        clean: manifest.clean,
+        ..Default::default()
+    };
     let levels = open_tables(disk, &settings.checkpoint_dir, &manifest, &cache)?;
     sweep(&**disk, settings, &manifest)?;
     let memtable = Arc::new(Memtable::new());
@@ -152,33 +168,53 @@ pub(crate) fn open(
     };
     report.last_lsn = last_lsn;
     report.resumes_after = resumes_after;
-    let (log, supply) = continue_log(settings, components, &mut manifest, end, last_lsn, resumes_after)?;
+    let (log, supply) = continue_log(
+        settings,
+        components,
+        &mut manifest,
+        end,
+        last_lsn,
+        resumes_after,
+    )?;
     manifest.clean = false;
     manifest.level = level;
     manifest.durable = resumes_after;
     manifest.reservation = resumes_after.plus(limits::LSN_RESERVATION);
     commit_manifest(&**disk, settings, &mut manifest)?;
     report.took = started.elapsed();
-    Ok(Recovered { manifest, levels, cache, memtable, log, supply, report, locks })
+    Ok(Recovered {
+        manifest,
+        levels,
+        cache,
+        memtable,
+        log,
+        supply,
+        report,
+        locks,
+    })
 }
 
 /// During an open nothing runs yet, so either failure is simply a refusal to open.
 fn commit_manifest(disk: &dyn Disk, settings: &Settings, manifest: &mut Manifest) -> Result<()> {
     manifest.number += 1;
-    manifest.store(disk, &settings.data_dir).map_err(|failure| match failure {
-        StoreFailure::Unchanged(error) | StoreFailure::Unknown(error) => error,
-    })
+    manifest
+        .store(disk, &settings.data_dir)
+        .map_err(|failure| match failure {
+            StoreFailure::Unchanged(error) | StoreFailure::Unknown(error) => error,
+        })
 }
 
 /// A new store: the manifest first, so that a crash leaves either nothing or a store.
 fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result<Manifest> {
-    let content = [&settings.wal_dir, &settings.checkpoint_dir].into_iter().find_map(|dir| {
-        let names = disk.list(dir).unwrap_or_default();
-        let ours = |name: &String| {
-            segment::parse_file_name(name).is_some() || name.starts_with(TABLE_PREFIX)
-        };
-        names.into_iter().find(ours).map(|name| (dir, name))
-    });
+    let content = [&settings.wal_dir, &settings.checkpoint_dir]
+        .into_iter()
+        .find_map(|dir| {
+            let names = disk.list(dir).unwrap_or_default();
+            let ours = |name: &String| {
+                segment::parse_file_name(name).is_some() || name.starts_with(TABLE_PREFIX)
+            };
+            names.into_iter().find(ours).map(|name| (dir, name))
+        });
     if let Some((dir, name)) = content {
         return Err(StoreError::Mismatch {
             path: settings.data_dir.clone(),
@@ -205,8 +241,10 @@ fn open_tables(
 ) -> Result<Levels> {
     let mut levels = Vec::with_capacity(manifest.levels.len());
     for level in &manifest.levels {
-        let tables: Result<Vec<_>> =
-            level.iter().map(|meta| Table::open(disk, dir, meta, Arc::clone(cache))).collect();
+        let tables: Result<Vec<_>> = level
+            .iter()
+            .map(|meta| Table::open(disk, dir, meta, Arc::clone(cache)))
+            .collect();
         levels.push(tables?);
     }
     Levels::new(levels)
@@ -215,19 +253,28 @@ fn open_tables(
 
 /// Removes what a crash left half made.
 fn sweep(disk: &dyn Disk, settings: &Settings, manifest: &Manifest) -> Result<()> {
-    let live: Vec<PathBuf> =
-        manifest.levels.iter().flatten().map(|meta| meta.path(&settings.checkpoint_dir)).collect();
-    let list = |dir: &Path| disk.list(dir).map_err(|error| StoreError::io("list", dir, &error));
+    let live: Vec<PathBuf> = manifest
+        .levels
+        .iter()
+        .flatten()
+        .map(|meta| meta.path(&settings.checkpoint_dir))
+        .collect();
+    let list = |dir: &Path| {
+        disk.list(dir)
+            .map_err(|error| StoreError::io("list", dir, &error))
+    };
     for name in list(&settings.checkpoint_dir)? {
         let path = settings.checkpoint_dir.join(&name);
         if name.starts_with(TABLE_PREFIX) && !live.contains(&path) {
-            disk.remove(&path).map_err(|error| StoreError::io("remove", &path, &error))?;
+            disk.remove(&path)
+                .map_err(|error| StoreError::io("remove", &path, &error))?;
         }
     }
     for name in list(&settings.wal_dir)? {
         if segment::is_leftover(&name) {
             let path = settings.wal_dir.join(&name);
-            disk.remove(&path).map_err(|error| StoreError::io("remove", &path, &error))?;
+            disk.remove(&path)
+                .map_err(|error| StoreError::io("remove", &path, &error))?;
         }
     }
     Ok(())
@@ -286,7 +333,11 @@ fn continue_log(
         // Nothing of an older log counts; its files give their space.
         let old = reader::list_segments(&*components.disk, &settings.wal_dir)?;
         let path = |number| settings.wal_dir.join(segment::file_name(number));
-        supply.retire(old.into_iter().map(|(number, length)| (path(number), length)).collect());
+        supply.retire(
+            old.into_iter()
+                .map(|(number, length)| (path(number), length))
+                .collect(),
+        );
         if settings.live.durability == Durability::None {
             return Ok((None, supply));
         }
@@ -318,7 +369,14 @@ fn start_log(
     let origin = Origin::Start { resumes_after };
     let segment = supply.make(origin, &|_| Vec::new(), 0, observer)?;
     let chain = segment.header.chain_seed();
-    Ok(Log::new(Arc::clone(supply), segment, FRAMES_OFFSET, chain, resumes_after, sealed))
+    Ok(Log::new(
+        Arc::clone(supply),
+        segment,
+        FRAMES_OFFSET,
+        chain,
+        resumes_after,
+        sealed,
+    ))
 }
 
 fn cut_log(
@@ -328,7 +386,10 @@ fn cut_log(
     resumes_after: Lsn,
     observer: &dyn Observer,
 ) -> Result<Log> {
-    let after = end.unproven.front().map_or(last_lsn, |frame| Lsn(frame.first_lsn.0 - 1));
+    let after = end
+        .unproven
+        .front()
+        .map_or(last_lsn, |frame| Lsn(frame.first_lsn.0 - 1));
     let origin = Origin::Cut {
         previous: end.proven_end.segment,
         end_offset: end.proven_end.offset,
@@ -356,7 +417,11 @@ fn cut_log(
         }
         content
     };
-    let copied_bytes: u64 = end.unproven.iter().map(|copied| copied.body.len() as u64).sum();
+    let copied_bytes: u64 = end
+        .unproven
+        .iter()
+        .map(|copied| copied.body.len() as u64)
+        .sum();
     let framing = (end.unproven.len() * frame::OVERHEAD_BYTES + frame::SEAL_BYTES) as u64;
     let least = FRAMES_OFFSET + copied_bytes + framing;
     let segment = supply.make(origin, &copies, least, observer)?;
@@ -371,7 +436,14 @@ fn cut_log(
             old.last_lsn = old.last_lsn.min(after);
         }
     }
-    Ok(Log::new(Arc::clone(supply), segment, offset, chain, last_lsn, sealed))
+    Ok(Log::new(
+        Arc::clone(supply),
+        segment,
+        offset,
+        chain,
+        last_lsn,
+        sealed,
+    ))
 }
 
 /// The crc32 field of the last frame in `content`, or the segment's chain seed.

@@ -38,8 +38,8 @@ use crate::sync::{Condvar, Mutex, lock};
 use crate::txn::conflict::{ConflictSlots, KeyHash, KeyHasher};
 use crate::txn::gate::{Gate, Hold};
 use crate::txn::readers::Readers;
-use crate::txn::trigger::Trigger;
 use crate::txn::ticket::{Need, Ticket};
+use crate::txn::trigger::Trigger;
 use crate::wal::buffer::{Chunk, LogBuffer};
 use crate::wal::frame;
 use crate::wal::writer::Log;
@@ -196,7 +196,11 @@ impl Pipeline {
     /// Fails once the store is closed or poisoned.
     pub(crate) fn alive(&self) -> Result<()> {
         self.poison.check()?;
-        if lock(&self.section).closed { Err(StoreError::Closed) } else { Ok(()) }
+        if lock(&self.section).closed {
+            Err(StoreError::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     /// A read point at the newest appended state.
@@ -232,8 +236,11 @@ impl Pipeline {
         waker: Option<&Waker>,
     ) -> Result<Ticket> {
         self.admit(&prepared)?;
-        let hashes: Vec<KeyHash> =
-            prepared.writes.iter().map(|(key, _)| self.hasher.hash(key)).collect();
+        let hashes: Vec<KeyHash> = prepared
+            .writes
+            .iter()
+            .map(|(key, _)| self.hasher.hash(key))
+            .collect();
         let mut section = lock(&self.section);
         if !section.slots.unchanged(&prepared.reads, prepared.read_lsn) {
             drop(section);
@@ -243,7 +250,12 @@ impl Pipeline {
         let (lsn, need, wake) = self.append(&mut section, prepared, &hashes, ack, waker)?;
         drop(section);
         self.hand_over(need, wake);
-        Ok(Ticket { pipeline: Arc::clone(self), lsn, need, registered: waker.cloned() })
+        Ok(Ticket {
+            pipeline: Arc::clone(self),
+            lsn,
+            need,
+            registered: waker.cloned(),
+        })
     }
 
     /// Runs `body` inside the section, where its reads cannot be overtaken, and commits what it
@@ -262,13 +274,24 @@ impl Pipeline {
             return Ok((value, self.wait_visible(lsn)));
         }
         self.admit(&prepared)?;
-        let hashes: Vec<KeyHash> =
-            prepared.writes.iter().map(|(key, _)| self.hasher.hash(key)).collect();
+        let hashes: Vec<KeyHash> = prepared
+            .writes
+            .iter()
+            .map(|(key, _)| self.hasher.hash(key))
+            .collect();
         let (lsn, need, wake) = self.append(&mut section, prepared, &hashes, ack, waker)?;
         drop(section);
         self.hand_over(need, wake);
         let pipeline = Arc::clone(self);
-        Ok((value, Ticket { pipeline, lsn, need, registered: waker.cloned() }))
+        Ok((
+            value,
+            Ticket {
+                pipeline,
+                lsn,
+                need,
+                registered: waker.cloned(),
+            },
+        ))
     }
 
     /// Gets what was appended written: at `os` on this thread, which saves two hops, unless another
@@ -276,7 +299,9 @@ impl Pipeline {
     fn hand_over(&self, need: Need, wake: bool) {
         if need == Need::Written && self.level() == Durability::Os {
             for _ in 0..MOST_INLINE_ROUNDS {
-                let Ok(mut state) = self.log.try_lock() else { return };
+                let Ok(mut state) = self.log.try_lock() else {
+                    return;
+                };
                 // A failure reaches the caller by its ticket.
                 let failed = self.drive(&mut state, false).is_err();
                 drop(state);
@@ -305,7 +330,9 @@ impl Pipeline {
         let lsn = section.next_lsn;
         if lsn.0 >= self.reservation.load(Ordering::Acquire) {
             self.gate.set(Hold::Reservation, true);
-            return Err(StoreError::Busy { reason: Hold::Reservation.reason() });
+            return Err(StoreError::Busy {
+                reason: Hold::Reservation.reason(),
+            });
         }
         let level = self.level();
         if let Some(asked) = ack
@@ -344,11 +371,17 @@ impl Pipeline {
             self.marks.set_visible(lsn);
             self.apply_counts(prepared.counts.iter().copied());
         } else {
-            section.deltas.extend(prepared.counts.iter().map(|(id, delta)| (lsn, *id, *delta)));
+            section
+                .deltas
+                .extend(prepared.counts.iter().map(|(id, delta)| (lsn, *id, *delta)));
         }
         if need > Need::Visible || level > Durability::Memory {
             if let Some(waker) = waker {
-                section.waiting.push(Waiting { lsn, need, waker: waker.clone() });
+                section.waiting.push(Waiting {
+                    lsn,
+                    need,
+                    waker: waker.clone(),
+                });
             }
             section.urgent |= effective > level;
         }
@@ -361,12 +394,22 @@ impl Pipeline {
 
     /// A ticket for an answer that was computed from the state at `lsn`.
     pub(crate) fn wait_visible(self: &Arc<Self>, lsn: Lsn) -> Ticket {
-        Ticket { pipeline: Arc::clone(self), lsn, need: Need::Visible, registered: None }
+        Ticket {
+            pipeline: Arc::clone(self),
+            lsn,
+            need: Need::Visible,
+            registered: None,
+        }
     }
 
     /// A ticket for the durability of everything up to `lsn`.
     pub(crate) fn wait_durable(self: &Arc<Self>, lsn: Lsn) -> Ticket {
-        Ticket { pipeline: Arc::clone(self), lsn, need: Need::Durable, registered: None }
+        Ticket {
+            pipeline: Arc::clone(self),
+            lsn,
+            need: Need::Durable,
+            registered: None,
+        }
     }
 
     pub(crate) fn reached(&self, lsn: Lsn, need: Need) -> bool {
@@ -423,7 +466,9 @@ impl Pipeline {
     }
 
     fn drive_log(&self, state: &mut LogState, force_sync: bool) -> Result<bool> {
-        let LogState { log: Some(log), .. } = state else { return Ok(false) };
+        let LogState { log: Some(log), .. } = state else {
+            return Ok(false);
+        };
         self.poison.check()?;
         let (mut chunks, urgent) = {
             let mut section = lock(&self.section);
@@ -460,7 +505,9 @@ impl Pipeline {
             self.publish(state, level);
         }
         if wants_sync {
-            let LogState { log: Some(log), .. } = state else { return Ok(worked) };
+            let LogState { log: Some(log), .. } = state else {
+                return Ok(worked);
+            };
             let covered = self.marks.written();
             let started = Instant::now();
             log.sync().map_err(|error| self.fail_stop(error))?;
@@ -488,8 +535,17 @@ impl Pipeline {
             Durability::Os => self.marks.written(),
             Durability::Full => self.marks.durable(),
         };
-        let now_visible = state.deltas.iter().take_while(|(lsn, ..)| *lsn <= visible).count();
-        self.apply_counts(state.deltas.drain(..now_visible).map(|(_, id, delta)| (id, delta)));
+        let now_visible = state
+            .deltas
+            .iter()
+            .take_while(|(lsn, ..)| *lsn <= visible)
+            .count();
+        self.apply_counts(
+            state
+                .deltas
+                .drain(..now_visible)
+                .map(|(_, id, delta)| (id, delta)),
+        );
         self.marks.set_visible(visible);
         for list in [&mut state.waiting, &mut *lock(&self.late)] {
             list.retain_mut(|waiting| {
@@ -532,7 +588,8 @@ impl Pipeline {
         if let Some(sealed) = &sealed {
             let fresh = Arc::new(Memtable::new());
             section.active = Arc::clone(&fresh);
-            self.versions.edit(|version| version.with_sealed(sealed, fresh));
+            self.versions
+                .edit(|version| version.with_sealed(sealed, fresh));
         }
         in_section(&mut section);
         sealed
@@ -542,7 +599,10 @@ impl Pipeline {
 /// The log record of a transaction.
 pub(crate) fn encode(prepared: &Prepared) -> Vec<u8> {
     frame::encode_transaction(
-        prepared.writes.iter().map(|(key, value)| (key, value.as_ref())),
+        prepared
+            .writes
+            .iter()
+            .map(|(key, value)| (key, value.as_ref())),
         &prepared.counts,
         prepared.payload_bytes,
     )

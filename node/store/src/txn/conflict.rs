@@ -32,7 +32,11 @@ impl ConflictSlots {
 
     /// Whether none of the keys was written after `read_lsn`.
     pub(crate) fn unchanged(&self, reads: &[KeyHash], read_lsn: Lsn) -> bool {
-        reads.iter().all(|hash| self.0.get(slot(*hash)).is_some_and(|last| *last <= read_lsn))
+        reads.iter().all(|hash| {
+            self.0
+                .get(slot(*hash))
+                .is_some_and(|last| *last <= read_lsn)
+        })
     }
 
     /// Notes that a key was written at `lsn`.

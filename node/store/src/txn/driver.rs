@@ -19,7 +19,9 @@ fn due(section: &Section, level: Durability, delay: Duration) -> bool {
         || (!section.buffer.is_empty()
             && (level >= Durability::Os
                 || section.buffer.bytes() >= limits::FRAME_TARGET_BYTES
-                || section.oldest_record.is_none_or(|since| since.elapsed() >= delay)))
+                || section
+                    .oldest_record
+                    .is_none_or(|since| since.elapsed() >= delay)))
 }
 
 /// Runs until `stop`; ends early if the log fails.
@@ -31,12 +33,18 @@ pub(crate) fn run(pipeline: &Pipeline, live: &dyn Fn() -> LiveSettings, stop: &A
         let mut section = lock(&pipeline.section);
         if !due(&section, level, settings.memory_write_delay) {
             let sleep = if section.buffer.is_empty() {
-                if unproven(pipeline) { IDLE } else { LONGEST_SLEEP }
+                if unproven(pipeline) {
+                    IDLE
+                } else {
+                    LONGEST_SLEEP
+                }
             } else {
                 settings.memory_write_delay
             };
             section.log_thread_sleeps = true;
-            let woken = pipeline.work.wait_timeout(section, sleep.max(Duration::from_millis(1)));
+            let woken = pipeline
+                .work
+                .wait_timeout(section, sleep.max(Duration::from_millis(1)));
             section = woken.unwrap_or_else(PoisonError::into_inner).0;
             section.log_thread_sleeps = false;
         }
@@ -68,7 +76,10 @@ pub(crate) fn run(pipeline: &Pipeline, live: &dyn Fn() -> LiveSettings, stop: &A
 fn unproven(pipeline: &Pipeline) -> bool {
     let marks = &pipeline.marks;
     marks.durable() < marks.written()
-        || lock(&pipeline.log).log.as_ref().is_some_and(|log| log.promised() < marks.durable())
+        || lock(&pipeline.log)
+            .log
+            .as_ref()
+            .is_some_and(|log| log.promised() < marks.durable())
 }
 
 /// Lets a group gather: at `full`, for half of the last group, at most one sync time, and never
@@ -101,7 +112,9 @@ fn prove(pipeline: &Pipeline, idle: bool) -> bool {
     let sync = || {
         let started = Instant::now();
         let (file, path) = &handle;
-        let synced = file.sync_data().map_err(|error| crate::StoreError::io("sync", path, &error));
+        let synced = file
+            .sync_data()
+            .map_err(|error| crate::StoreError::io("sync", path, &error));
         pipeline.observer.log_synced(started.elapsed());
         synced
     };
@@ -120,8 +133,12 @@ fn prove(pipeline: &Pipeline, idle: bool) -> bool {
     }
     let mut state = lock(&pipeline.log);
     let durable = pipeline.marks.durable();
-    let Some(log) = &mut state.log else { return true };
-    let proven = log.heartbeat(durable).and_then(|wrote| if wrote { log.sync() } else { Ok(()) });
+    let Some(log) = &mut state.log else {
+        return true;
+    };
+    let proven = log
+        .heartbeat(durable)
+        .and_then(|wrote| if wrote { log.sync() } else { Ok(()) });
     if let Err(error) = proven {
         pipeline.fail_stop(error);
         pipeline.wake_everyone(&mut state);

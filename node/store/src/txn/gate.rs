@@ -51,7 +51,9 @@ impl Gate {
         let holds = self.holds.load(Ordering::Acquire);
         match ALL.into_iter().find(|hold| holds & (*hold as u32) != 0) {
             None => Ok(()),
-            Some(hold) => Err(StoreError::Busy { reason: hold.reason() }),
+            Some(hold) => Err(StoreError::Busy {
+                reason: hold.reason(),
+            }),
         }
     }
 

@@ -70,7 +70,10 @@ impl Transaction {
         if let Some(place) = self.place(key)
             && let Some((_, value)) = self.writes.get(place)
         {
-            return Ok(value.clone().map(|value| Entry { lsn: Lsn::ZERO, value }));
+            return Ok(value.clone().map(|value| Entry {
+                lsn: Lsn::ZERO,
+                value,
+            }));
         }
         let found = self.point.get(key, io)?;
         self.reads.push(self.pipeline.hasher.hash(key));
@@ -150,7 +153,11 @@ impl Transaction {
         }
         let bytes = self.payload_bytes + self.counts.len() * COUNT_BYTES + RECORD_HEADER_BYTES;
         if bytes > limits::MAX_TRANSACTION_BYTES {
-            return Err(too_large("transaction", bytes, limits::MAX_TRANSACTION_BYTES));
+            return Err(too_large(
+                "transaction",
+                bytes,
+                limits::MAX_TRANSACTION_BYTES,
+            ));
         }
         Ok(())
     }

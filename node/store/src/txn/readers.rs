@@ -33,7 +33,10 @@ impl Readers {
         let key = (marks.visible(), id);
         open.insert(key, Instant::now() + lease);
         drop(open);
-        Registration { readers: Arc::clone(self), key }
+        Registration {
+            readers: Arc::clone(self),
+            key,
+        }
     }
 
     /// Versions below the newest one at or below this LSN are needed by nobody. Views whose lease
@@ -43,7 +46,8 @@ impl Readers {
         let mut open = lock(&self.open);
         open.retain(|_, expires| *expires > now);
         let visible = marks.visible();
-        open.first_key_value().map_or(visible, |((lsn, _), _)| (*lsn).min(visible))
+        open.first_key_value()
+            .map_or(visible, |((lsn, _), _)| (*lsn).min(visible))
     }
 
     /// How many views are open.
@@ -60,8 +64,14 @@ impl Registration {
 
     /// Fails once the lease has run out and versions may have been dropped.
     pub(crate) fn check(&self) -> Result<()> {
-        let held = lock(&self.readers.open).get(&self.key).is_some_and(|at| *at > Instant::now());
-        if held { Ok(()) } else { Err(StoreError::ViewExpired { lsn: self.key.0 }) }
+        let held = lock(&self.readers.open)
+            .get(&self.key)
+            .is_some_and(|at| *at > Instant::now());
+        if held {
+            Ok(())
+        } else {
+            Err(StoreError::ViewExpired { lsn: self.key.0 })
+        }
     }
 }
 
@@ -82,10 +92,16 @@ mod tests {
         let first = readers.register(&marks, Duration::from_secs(60));
         marks.start(Lsn(9), Lsn(0));
         let second = readers.register(&marks, Duration::ZERO);
-        assert_eq!((first.lsn(), second.lsn(), readers.count()), (Lsn(5), Lsn(9), 2));
+        assert_eq!(
+            (first.lsn(), second.lsn(), readers.count()),
+            (Lsn(5), Lsn(9), 2)
+        );
         assert_eq!(readers.oldest_needed(&marks), Lsn(5));
         assert!(first.check().is_ok());
-        assert!(matches!(second.check(), Err(StoreError::ViewExpired { lsn: Lsn(9) })));
+        assert!(matches!(
+            second.check(),
+            Err(StoreError::ViewExpired { lsn: Lsn(9) })
+        ));
         drop(first);
         assert_eq!(readers.oldest_needed(&marks), Lsn(9));
         assert_eq!(readers.count(), 0, "an expired view is forgotten");

@@ -71,11 +71,16 @@ impl Future for Ticket {
         if let Some(outcome) = self.pipeline.outcome(self.lsn, self.need) {
             return Poll::Ready(outcome);
         }
-        if self.registered.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if self
+            .registered
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
             return Poll::Pending;
         }
         let waker = context.waker().clone();
-        self.pipeline.register_late(self.lsn, self.need, waker.clone());
+        self.pipeline
+            .register_late(self.lsn, self.need, waker.clone());
         self.registered = Some(waker);
         // What was reached between the first look and the registration woke nobody.
         match self.pipeline.outcome(self.lsn, self.need) {

@@ -50,7 +50,8 @@ impl Trigger {
     /// A checkpoint has sealed its memtable: sizes count from here.
     pub(crate) fn sealed(&self, sealed_bytes: u64, log_written_bytes: u64) {
         self.sealed_bytes.store(sealed_bytes, Ordering::Relaxed);
-        self.log_bytes_at_seal.store(log_written_bytes, Ordering::Relaxed);
+        self.log_bytes_at_seal
+            .store(log_written_bytes, Ordering::Relaxed);
         *lock(&self.wanted) = false;
     }
 

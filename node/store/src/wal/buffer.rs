@@ -38,8 +38,15 @@ impl LogBuffer {
                 && chunk.last_lsn().next() == lsn
         });
         if !fits {
-            let frame = self.spare.pop().unwrap_or_else(|| frame::empty_frame(16 * 1024));
-            self.chunks.push(Chunk { frame, first_lsn: lsn, count: 0 });
+            let frame = self
+                .spare
+                .pop()
+                .unwrap_or_else(|| frame::empty_frame(16 * 1024));
+            self.chunks.push(Chunk {
+                frame,
+                first_lsn: lsn,
+                count: 0,
+            });
         }
         if let Some(chunk) = self.chunks.last_mut() {
             chunk.frame.extend_from_slice(record);
@@ -98,6 +105,10 @@ mod tests {
         buffer.recycle(chunks);
         buffer.push(Lsn(6), b"x");
         let frames = buffer.take();
-        assert_eq!(frames[0].frame.len(), frame::HEADER_BYTES + 1, "a recycled frame is empty");
+        assert_eq!(
+            frames[0].frame.len(),
+            frame::HEADER_BYTES + 1,
+            "a recycled frame is empty"
+        );
     }
 }

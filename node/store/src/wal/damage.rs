@@ -37,7 +37,9 @@ pub(crate) fn judge(evidence: Evidence) -> Verdict {
         return Verdict::Corrupt("this frame was promised to be durable");
     }
     if evidence.later_segment_written {
-        return Verdict::Corrupt("a later segment was written to, so this one had been synced whole");
+        return Verdict::Corrupt(
+            "a later segment was written to, so this one had been synced whole",
+        );
     }
     match (evidence.valid_behind, evidence.same_boot) {
         (false, _) => Verdict::TornTail,
@@ -62,15 +64,33 @@ mod tests {
             same_boot: true,
         };
         assert_eq!(judge(evidence), Verdict::TornTail);
-        let behind = Evidence { valid_behind: true, ..evidence };
+        let behind = Evidence {
+            valid_behind: true,
+            ..evidence
+        };
         assert!(matches!(judge(behind), Verdict::Corrupt(_)));
-        assert_eq!(judge(Evidence { same_boot: false, ..behind }), Verdict::UnsyncedLoss);
-        let sealed = Evidence { later_segment_written: true, same_boot: false, ..behind };
+        assert_eq!(
+            judge(Evidence {
+                same_boot: false,
+                ..behind
+            }),
+            Verdict::UnsyncedLoss
+        );
+        let sealed = Evidence {
+            later_segment_written: true,
+            same_boot: false,
+            ..behind
+        };
         assert!(matches!(judge(sealed), Verdict::Corrupt(_)));
         for same_boot in [false, true] {
             for valid_behind in [false, true] {
                 let promised_durable = Lsn(10);
-                let proven = Evidence { promised_durable, valid_behind, same_boot, ..evidence };
+                let proven = Evidence {
+                    promised_durable,
+                    valid_behind,
+                    same_boot,
+                    ..evidence
+                };
                 assert!(matches!(judge(proven), Verdict::Corrupt(_)), "{proven:?}");
             }
         }

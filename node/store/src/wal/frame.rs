@@ -119,11 +119,19 @@ pub(crate) enum Operation {
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes.get(offset..offset.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes)
+    bytes
+        .get(offset..offset.checked_add(4)?)?
+        .try_into()
+        .ok()
+        .map(u32::from_le_bytes)
 }
 
 fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
-    bytes.get(offset..offset.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes)
+    bytes
+        .get(offset..offset.checked_add(8)?)?
+        .try_into()
+        .ok()
+        .map(u64::from_le_bytes)
 }
 
 impl FrameHeader {
@@ -285,7 +293,9 @@ pub(crate) fn encode_transaction<'a>(
         record.extend_from_slice(&counter.to_le_bytes());
         record.extend_from_slice(&delta.to_le_bytes());
     }
-    let payload = u32::try_from(record.len() - 4).unwrap_or(u32::MAX).to_le_bytes();
+    let payload = u32::try_from(record.len() - 4)
+        .unwrap_or(u32::MAX)
+        .to_le_bytes();
     if let Some(field) = record.get_mut(..4) {
         field.copy_from_slice(&payload);
     }
@@ -328,7 +338,9 @@ fn decode_operation(record: &mut Bytes) -> Result<Operation, BodyFault> {
         }
         Some(2) => {
             let key_bytes = take_u32(record)? as usize;
-            Ok(Operation::Delete { key: take(record, key_bytes)? })
+            Ok(Operation::Delete {
+                key: take(record, key_bytes)?,
+            })
         }
         Some(3) => {
             let counter = take_u64(record)?;
@@ -340,7 +352,11 @@ fn decode_operation(record: &mut Bytes) -> Result<Operation, BodyFault> {
 }
 
 fn take(bytes: &mut Bytes, length: usize) -> Result<Bytes, BodyFault> {
-    if bytes.len() < length { Err(BodyFault::Short) } else { Ok(bytes.split_to(length)) }
+    if bytes.len() < length {
+        Err(BodyFault::Short)
+    } else {
+        Ok(bytes.split_to(length))
+    }
 }
 
 fn take_u32(bytes: &mut Bytes) -> Result<u32, BodyFault> {

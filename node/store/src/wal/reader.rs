@@ -80,9 +80,14 @@ pub(crate) struct LogEnd {
 
 /// Numbers and lengths of the segment files in a directory.
 pub(crate) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<u64, u64>> {
-    let names = disk.list(dir).map_err(|error| StoreError::io("list", dir, &error))?;
+    let names = disk
+        .list(dir)
+        .map_err(|error| StoreError::io("list", dir, &error))?;
     let mut segments = BTreeMap::new();
-    for number in names.iter().filter_map(|name| segment::parse_file_name(name)) {
+    for number in names
+        .iter()
+        .filter_map(|name| segment::parse_file_name(name))
+    {
         let path = dir.join(segment::file_name(number));
         let io = |op| {
             let path = path.clone();
@@ -101,7 +106,11 @@ pub(crate) fn read_segment(
     length: u64,
 ) -> Result<(Vec<u8>, Result<SegmentHeader, HeaderFault>)> {
     if length > MAX_SEGMENT_BYTES {
-        return Err(StoreError::corrupt(path, 0, format!("{length} bytes are no segment's size")));
+        return Err(StoreError::corrupt(
+            path,
+            0,
+            format!("{length} bytes are no segment's size"),
+        ));
     }
     let io = |op| move |error: std::io::Error| StoreError::io(op, path, &error);
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
@@ -138,7 +147,11 @@ pub(crate) fn read_log(
 ) -> Result<LogEnd> {
     let lengths = list_segments(plan.disk, plan.dir)?;
     let mut walk = Walk::begin(plan, lengths)?;
-    let total: u64 = walk.lengths.range(plan.start..).map(|(_, length)| length).sum();
+    let total: u64 = walk
+        .lengths
+        .range(plan.start..)
+        .map(|(_, length)| length)
+        .sum();
     let mut number = plan.start;
     let mut entered_by_salt = None;
     loop {
@@ -152,8 +165,14 @@ pub(crate) fn read_log(
         }
     }
     if !walk.reached_through {
-        let path = plan.dir.join(segment::file_name(plan.through.unwrap_or(plan.start)));
-        return Err(StoreError::corrupt(path, 0, "the manifest names this segment, but the log does not lead to it"));
+        let path = plan
+            .dir
+            .join(segment::file_name(plan.through.unwrap_or(plan.start)));
+        return Err(StoreError::corrupt(
+            path,
+            0,
+            "the manifest names this segment, but the log does not lead to it",
+        ));
     }
     Ok(walk.finish())
 }
@@ -198,14 +217,24 @@ impl<'a> Walk<'a> {
                     headers.insert(number, header);
                 }
                 Err(HeaderFault::Newer(found)) => {
-                    return Err(StoreError::NewerFormat { path, found, supported: 1 });
+                    return Err(StoreError::NewerFormat {
+                        path,
+                        found,
+                        supported: 1,
+                    });
                 }
                 // A damaged one is an error once something names it.
                 Ok(_) | Err(HeaderFault::Damaged) => {}
             }
         }
-        let newest_number = lengths.last_key_value().map_or(plan.start, |(number, _)| *number);
-        let place = Place { segment: plan.start, offset: FRAMES_OFFSET, chain: 0 };
+        let newest_number = lengths
+            .last_key_value()
+            .map_or(plan.start, |(number, _)| *number);
+        let place = Place {
+            segment: plan.start,
+            offset: FRAMES_OFFSET,
+            chain: 0,
+        };
         Ok(Self {
             plan,
             headers,
@@ -248,37 +277,72 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, number: u64, by_salt: Option<u64>) -> Result<SegmentHeader> {
         let Some(header) = self.headers.get(&number).cloned() else {
             let there = self.lengths.contains_key(&number);
-            let what = if there { "has a damaged header" } else { "is missing" };
+            let what = if there {
+                "has a damaged header"
+            } else {
+                "is missing"
+            };
             return Err(self.corrupt(number, 0, format!("this segment is needed, but it {what}")));
         };
         if by_salt.is_some_and(|salt| salt != header.salt) {
-            return Err(self.corrupt(number, 40, "the segment before names this one by another salt"));
+            return Err(self.corrupt(
+                number,
+                40,
+                "the segment before names this one by another salt",
+            ));
         }
         let first = number == self.plan.start;
         match header.origin {
             Origin::Start { resumes_after } if first => self.last = Some(resumes_after),
             Origin::Cut { after, .. } if first => self.last = Some(after),
             Origin::Continuation if first || by_salt.is_some() => {}
-            Origin::Cut { after, previous, end_offset, chain, .. } if by_salt.is_none() => {
-                let cut = Place { segment: previous, offset: end_offset, chain };
+            Origin::Cut {
+                after,
+                previous,
+                end_offset,
+                chain,
+                ..
+            } if by_salt.is_none() => {
+                let cut = Place {
+                    segment: previous,
+                    offset: end_offset,
+                    chain,
+                };
                 if self.last.is_some_and(|last| last != after) || self.place != cut {
-                    return Err(self.corrupt(number, 72, "the segment before does not end where this one says"));
+                    return Err(self.corrupt(
+                        number,
+                        72,
+                        "the segment before does not end where this one says",
+                    ));
                 }
                 self.last = Some(after);
             }
-            _ => return Err(self.corrupt(number, 64, "this segment does not continue the one before")),
+            _ => {
+                return Err(self.corrupt(
+                    number,
+                    64,
+                    "this segment does not continue the one before",
+                ));
+            }
         }
         self.expected = self.last.map(Lsn::next);
         self.jump(&header);
-        self.place =
-            Place { segment: number, offset: FRAMES_OFFSET, chain: header.chain_seed() };
+        self.place = Place {
+            segment: number,
+            offset: FRAMES_OFFSET,
+            chain: header.chain_seed(),
+        };
         Ok(header)
     }
 
     /// After what recovery copied into a cut segment, LSNs go on where its header says.
     fn jump(&mut self, header: &SegmentHeader) {
         match header.origin {
-            Origin::Cut { copied, resumes_after, .. } if self.last == Some(copied) => {
+            Origin::Cut {
+                copied,
+                resumes_after,
+                ..
+            } if self.last == Some(copied) => {
                 self.expected = Some(resumes_after.next());
             }
             _ => {}
@@ -320,7 +384,11 @@ impl<'a> Walk<'a> {
                     self.take(&header, &found, &body, apply)?;
                     if found.kind == FrameKind::Seal && cut.is_none() {
                         let Some((successor, salt)) = frame::decode_successor(&body) else {
-                            return Err(self.corrupt(number, offset, "the seal names no successor"));
+                            return Err(self.corrupt(
+                                number,
+                                offset,
+                                "the seal names no successor",
+                            ));
                         };
                         self.leave(number, length);
                         return Ok(Next::Sealed { successor, salt });
@@ -328,7 +396,11 @@ impl<'a> Walk<'a> {
                 }
                 Err(FrameFault::NewerVersion(found)) => {
                     let found = u32::from(found).max(2);
-                    return Err(StoreError::NewerFormat { path, found, supported: 1 });
+                    return Err(StoreError::NewerFormat {
+                        path,
+                        found,
+                        supported: 1,
+                    });
                 }
                 outcome => {
                     if cut.is_some() {
@@ -382,7 +454,9 @@ impl<'a> Walk<'a> {
                 return Err(self.corrupt(self.place.segment, self.place.offset, fault));
             }
             let last = found.last_lsn();
-            let above = last.0.saturating_sub(checkpoint.0.max(found.first_lsn.0 - 1));
+            let above = last
+                .0
+                .saturating_sub(checkpoint.0.max(found.first_lsn.0 - 1));
             self.end.transactions += above;
             self.end.last_lsn = self.end.last_lsn.max(last);
             if last > self.end.proven {
@@ -410,7 +484,12 @@ impl<'a> Walk<'a> {
     /// Everything up to `durable` is proven; frames that were kept for copying are let go.
     fn promise(&mut self, durable: Lsn) {
         self.end.proven = self.end.proven.max(durable);
-        while self.end.unproven.pop_front_if(|f| f.last_lsn <= self.end.proven).is_some() {}
+        while self
+            .end
+            .unproven
+            .pop_front_if(|f| f.last_lsn <= self.end.proven)
+            .is_some()
+        {}
     }
 
     /// Judges the bytes at the current place, which are no frame that follows.
@@ -422,7 +501,9 @@ impl<'a> Walk<'a> {
         fault: FrameFault,
     ) -> Result<()> {
         let offset = self.place.offset;
-        let behind = bytes.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let behind = bytes
+            .get(usize::try_from(offset).unwrap_or(usize::MAX)..)
+            .unwrap_or_default();
         let found = search(behind, header.salt);
         let mut promised = self.end.proven.max(found.promised);
         let mut later_segment_written = false;
@@ -449,7 +530,9 @@ impl<'a> Walk<'a> {
             same_boot: header.boot_id == self.plan.disk.boot_id(),
         });
         match verdict {
-            Verdict::Corrupt(proof) => Err(self.corrupt(number, offset, format!("{fault}; {proof}"))),
+            Verdict::Corrupt(proof) => {
+                Err(self.corrupt(number, offset, format!("{fault}; {proof}")))
+            }
             Verdict::TornTail => {
                 if behind.starts_with(&frame::MAGIC) && fault != FrameFault::ForeignSalt {
                     self.end.bytes_cut = found.extent;
@@ -478,17 +561,34 @@ impl<'a> Walk<'a> {
     }
 
     fn finish(mut self) -> LogEnd {
-        let visited: Vec<u64> = self.end.segments.iter().map(|segment| segment.number).collect();
+        let visited: Vec<u64> = self
+            .end
+            .segments
+            .iter()
+            .map(|segment| segment.number)
+            .collect();
         for (&number, &capacity) in self.lengths.range(self.plan.start..) {
             if !visited.contains(&number) {
                 let path = self.path(number);
                 let last_lsn = Lsn::ZERO;
-                self.end.segments.push_back(SealedSegment { number, path, capacity, last_lsn });
+                self.end.segments.push_back(SealedSegment {
+                    number,
+                    path,
+                    capacity,
+                    last_lsn,
+                });
             }
         }
-        self.end.segments.make_contiguous().sort_by_key(|segment| segment.number);
+        self.end
+            .segments
+            .make_contiguous()
+            .sort_by_key(|segment| segment.number);
         self.end.proven = self.end.proven.min(self.end.last_lsn);
-        self.end.proven_end = self.end.unproven.front().map_or(self.place, |frame| frame.start);
+        self.end.proven_end = self
+            .end
+            .unproven
+            .front()
+            .map_or(self.place, |frame| frame.start);
         self.end
     }
 }
@@ -502,7 +602,11 @@ struct Found {
 
 /// Looks for valid frames anywhere in `bytes`.
 fn search(bytes: &[u8], salt: u64) -> Found {
-    let mut found = Found { valid: 0, promised: Lsn::ZERO, extent: 0 };
+    let mut found = Found {
+        valid: 0,
+        promised: Lsn::ZERO,
+        extent: 0,
+    };
     for at in memchr::memmem::find_iter(bytes, &frame::MAGIC) {
         let rest = bytes.get(at..).unwrap_or_default();
         if let Ok(header) = frame::check_frame(rest, salt) {

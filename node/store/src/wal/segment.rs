@@ -54,9 +54,18 @@ const VERSION: u32 = 1;
 /// How a segment follows the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    Start { resumes_after: Lsn },
+    Start {
+        resumes_after: Lsn,
+    },
     Continuation,
-    Cut { previous: u64, end_offset: u64, after: Lsn, copied: Lsn, resumes_after: Lsn, chain: u32 },
+    Cut {
+        previous: u64,
+        end_offset: u64,
+        after: Lsn,
+        copied: Lsn,
+        resumes_after: Lsn,
+        chain: u32,
+    },
 }
 
 /// The header of a segment.
@@ -81,11 +90,18 @@ pub(crate) enum HeaderFault {
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let (kind, previous, end_offset, after, copied, resumes_after, chain) = match self.origin {
-            Origin::Start { resumes_after } => (1, 0, 0, resumes_after, Lsn::ZERO, resumes_after, 0),
-            Origin::Continuation => (2, 0, 0, Lsn::ZERO, Lsn::ZERO, Lsn::ZERO, 0),
-            Origin::Cut { previous, end_offset, after, copied, resumes_after, chain } => {
-                (3, previous, end_offset, after, copied, resumes_after, chain)
+            Origin::Start { resumes_after } => {
+                (1, 0, 0, resumes_after, Lsn::ZERO, resumes_after, 0)
             }
+            Origin::Continuation => (2, 0, 0, Lsn::ZERO, Lsn::ZERO, Lsn::ZERO, 0),
+            Origin::Cut {
+                previous,
+                end_offset,
+                after,
+                copied,
+                resumes_after,
+                chain,
+            } => (3, previous, end_offset, after, copied, resumes_after, chain),
         };
         let mut out = Vec::with_capacity(HEADER_BYTES);
         out.extend_from_slice(&MAGIC);
@@ -128,15 +144,30 @@ impl SegmentHeader {
             return Err(HeaderFault::Damaged);
         }
         if version != VERSION || flags != 0 {
-            return Err(HeaderFault::Newer(version.max(VERSION + u32::from(flags != 0))));
+            return Err(HeaderFault::Newer(
+                version.max(VERSION + u32::from(flags != 0)),
+            ));
         }
         let origin = match kind {
             1 => Origin::Start { resumes_after },
             2 => Origin::Continuation,
-            3 => Origin::Cut { previous, end_offset, after, copied, resumes_after, chain },
+            3 => Origin::Cut {
+                previous,
+                end_offset,
+                after,
+                copied,
+                resumes_after,
+                chain,
+            },
             _ => return Err(HeaderFault::Damaged),
         };
-        Ok(Self { store_id, number, salt, boot_id, origin })
+        Ok(Self {
+            store_id,
+            number,
+            salt,
+            boot_id,
+            origin,
+        })
     }
 
     /// What the first frame carries as its chain.
@@ -186,7 +217,9 @@ pub(crate) struct SegmentPlan<'a> {
 /// segment is durable under its name.
 pub(crate) fn create(disk: &dyn Disk, plan: &SegmentPlan<'_>) -> Result<Segment> {
     let path = plan.dir.join(file_name(plan.header.number));
-    let staging = plan.dir.join(format!("{}.tmp", file_name(plan.header.number)));
+    let staging = plan
+        .dir
+        .join(format!("{}.tmp", file_name(plan.header.number)));
     let io = |op| {
         let path = path.clone();
         move |error: std::io::Error| StoreError::io(op, &path, &error)
@@ -199,14 +232,18 @@ pub(crate) fn create(disk: &dyn Disk, plan: &SegmentPlan<'_>) -> Result<Segment>
             capacity = capacity.max(file.len().map_err(io("measure"))?);
             file
         }
-        None => disk.open(&staging, OpenMode::Create).map_err(io("create"))?,
+        None => disk
+            .open(&staging, OpenMode::Create)
+            .map_err(io("create"))?,
     };
     let made = (|| {
         if plan.reuse.is_none() {
             fill_with_zeros(&*file, capacity).map_err(io("fill"))?;
         }
-        file.write_all_at(plan.content, FRAMES_OFFSET).map_err(io("write"))?;
-        file.write_all_at(&plan.header.encode(), 0).map_err(io("write"))?;
+        file.write_all_at(plan.content, FRAMES_OFFSET)
+            .map_err(io("write"))?;
+        file.write_all_at(&plan.header.encode(), 0)
+            .map_err(io("write"))?;
         file.sync_data().map_err(io("sync"))?;
         disk.rename(&staging, &path).map_err(io("rename"))?;
         disk.sync_dir(plan.dir).map_err(io("sync the directory of"))
@@ -216,7 +253,12 @@ pub(crate) fn create(disk: &dyn Disk, plan: &SegmentPlan<'_>) -> Result<Segment>
         let _ = disk.remove(&staging);
         return Err(error);
     }
-    Ok(Segment { header: plan.header.clone(), path, file, capacity })
+    Ok(Segment {
+        header: plan.header.clone(),
+        path,
+        file,
+        capacity,
+    })
 }
 
 fn fill_with_zeros(file: &dyn File, length: u64) -> std::io::Result<()> {
@@ -255,9 +297,13 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_every_flipped_bit_is_noticed() {
-        for origin in
-            [header().origin, Origin::Continuation, Origin::Start { resumes_after: Lsn(4) }]
-        {
+        for origin in [
+            header().origin,
+            Origin::Continuation,
+            Origin::Start {
+                resumes_after: Lsn(4),
+            },
+        ] {
             let header = SegmentHeader { origin, ..header() };
             assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         }
@@ -265,7 +311,11 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes;
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(SegmentHeader::decode(&damaged), Err(HeaderFault::Damaged), "bit {bit}");
+            assert_eq!(
+                SegmentHeader::decode(&damaged),
+                Err(HeaderFault::Damaged),
+                "bit {bit}"
+            );
         }
         for length in 0..bytes.len() {
             assert!(SegmentHeader::decode(&bytes[..length]).is_err());
@@ -275,15 +325,28 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_version_1() {
         let expected = include_str!("../../testdata/segment-header-v1.hex");
-        let actual: String = header().encode().iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(actual, expected.trim(), "a changed format needs a new version");
+        let actual: String = header()
+            .encode()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(
+            actual,
+            expected.trim(),
+            "a changed format needs a new version"
+        );
     }
 
     #[test]
     fn names_are_exact() {
         assert_eq!(file_name(17), "wal-0000000017.wal");
         assert_eq!(parse_file_name("wal-0000000017.wal"), Some(17));
-        for other in ["wal-17.wal", "wal-0000000017.wal.tmp", "wal-+000000017.wal", "x"] {
+        for other in [
+            "wal-17.wal",
+            "wal-0000000017.wal.tmp",
+            "wal-+000000017.wal",
+            "x",
+        ] {
             assert_eq!(parse_file_name(other), None, "{other}");
         }
         assert!(is_leftover("wal-0000000017.wal.tmp"));

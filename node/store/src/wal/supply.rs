@@ -77,7 +77,14 @@ impl Supply {
             let mut state = lock(&self.state);
             let number = state.next_number;
             state.next_number += 1;
-            (number, if ordinary { state.retired.pop_front() } else { None })
+            (
+                number,
+                if ordinary {
+                    state.retired.pop_front()
+                } else {
+                    None
+                },
+            )
         };
         let header = SegmentHeader {
             store_id: self.store_id,
@@ -88,7 +95,13 @@ impl Supply {
         };
         let content = content(&header);
         observer.segment_prepared(reuse.is_some());
-        let plan = SegmentPlan { dir: &self.dir, header, capacity, reuse, content: &content };
+        let plan = SegmentPlan {
+            dir: &self.dir,
+            header,
+            capacity,
+            reuse,
+            content: &content,
+        };
         segment::create(&*self.disk, &plan)
     }
 
@@ -194,6 +207,10 @@ impl Supply {
 /// Random bits from the operating system.
 pub(crate) fn random_u64() -> Result<u64> {
     getrandom::u64().map_err(|error| {
-        StoreError::io("read random bits for", "the store", &std::io::Error::other(error))
+        StoreError::io(
+            "read random bits for",
+            "the store",
+            &std::io::Error::other(error),
+        )
     })
 }

@@ -53,7 +53,16 @@ impl Log {
         last_lsn: Lsn,
         sealed: VecDeque<SealedSegment>,
     ) -> Self {
-        Self { supply, segment, offset, chain, last_lsn, sealed, promised: Lsn::ZERO, written_bytes: offset - FRAMES_OFFSET }
+        Self {
+            supply,
+            segment,
+            offset,
+            chain,
+            last_lsn,
+            sealed,
+            promised: Lsn::ZERO,
+            written_bytes: offset - FRAMES_OFFSET,
+        }
     }
 
     /// Writes the chunks, each as one frame that promises `durable`, changing segments as needed.
@@ -74,7 +83,9 @@ impl Log {
                 self.rotate(frame_bytes, durable, observer, patience)?;
                 appended.synced_to = Some(self.last_lsn);
             }
-            let durable = appended.synced_to.map_or(durable, |synced| synced.max(durable));
+            let durable = appended
+                .synced_to
+                .map_or(durable, |synced| synced.max(durable));
             self.chain = frame::seal_frame(
                 &mut chunk.frame,
                 FrameKind::Data,
@@ -186,8 +197,13 @@ impl Log {
 
     /// The first segment that is still needed once everything up to `checkpoint` is in tables.
     pub(crate) fn start_for(&self, checkpoint: Lsn) -> u64 {
-        let mut needed = self.sealed.iter().filter(|sealed| sealed.last_lsn > checkpoint);
-        needed.next().map_or(self.segment.header.number, |sealed| sealed.number)
+        let mut needed = self
+            .sealed
+            .iter()
+            .filter(|sealed| sealed.last_lsn > checkpoint);
+        needed
+            .next()
+            .map_or(self.segment.header.number, |sealed| sealed.number)
     }
 
     /// Hands the segments before `start` to the supply, after the manifest that names `start` as
@@ -202,7 +218,12 @@ impl Log {
 
     /// Bytes of log that a recovery would read.
     pub(crate) fn bytes(&self) -> u64 {
-        self.offset + self.sealed.iter().map(|sealed| sealed.capacity).sum::<u64>()
+        self.offset
+            + self
+                .sealed
+                .iter()
+                .map(|sealed| sealed.capacity)
+                .sum::<u64>()
     }
 
     /// Number of segments, the current one included.
@@ -212,7 +233,10 @@ impl Log {
 
     /// Every segment that is still there, the current one last, with its capacity.
     pub(crate) fn all_segments(&self) -> Vec<(PathBuf, u64)> {
-        let sealed = self.sealed.iter().map(|sealed| (sealed.path.clone(), sealed.capacity));
+        let sealed = self
+            .sealed
+            .iter()
+            .map(|sealed| (sealed.path.clone(), sealed.capacity));
         let current = (self.segment.path.clone(), self.segment.capacity);
         sealed.chain(std::iter::once(current)).collect()
     }
