@@ -311,6 +311,7 @@ mod tests {
             checksum: 0xABCD,
             entries: 12,
             tombstones: 2,
+            keys: 10,
             smallest: Bytes::from_static(b"a"),
             largest: Bytes::from_static(b"q"),
             min_lsn: Lsn(3),

@@ -2,8 +2,10 @@
 //!
 //! A checkpoint is triggered by interval, log size, memory, request and shutdown.
 
+pub(crate) mod compact;
 pub(crate) mod flush;
 pub(crate) mod level;
+pub(crate) mod pick;
 pub(crate) mod retain;
 pub(crate) mod schedule;
 
