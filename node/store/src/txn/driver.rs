@@ -35,11 +35,7 @@ pub(crate) fn run(pipeline: &Pipeline, live: &dyn Fn() -> LiveSettings, stop: &A
         let mut section = lock(&pipeline.section);
         if !due(&section, level, settings.memory_write_delay) {
             let sleep = if section.buffer.is_empty() {
-                if unproven(pipeline) {
-                    IDLE
-                } else {
-                    LONGEST_SLEEP
-                }
+                if unproven_now { IDLE } else { LONGEST_SLEEP }
             } else {
                 settings.memory_write_delay
             };
