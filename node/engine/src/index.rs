@@ -1,0 +1,3 @@
+//! Secondary indexes: ordered keys that are written in the transaction of their document.
+
+pub(crate) mod entries;

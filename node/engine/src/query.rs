@@ -1,0 +1,4 @@
+//! Finding documents: filter, plan, execution, paging.
+
+pub(crate) mod cursor;
+pub(crate) mod parse;
