@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
 use crate::config::{Config, FlagValue, Inputs, SETTINGS, legacy};
 use crate::exit;
-use crate::tools::{ExportOptions, Format, ImportOptions, Target};
+use crate::tools::{ExportOptions, Format, ImportOptions, Target, VerifyOptions};
 
 /// What to do.
 #[derive(Debug)]
@@ -20,14 +20,7 @@ pub enum Command {
     /// Print every fault of the configuration.
     ConfigCheck(Inputs),
     /// Read every byte of a data directory.
-    Verify {
-        /// The data directory.
-        data_dir: PathBuf,
-        /// The log, if it lies elsewhere.
-        wal_dir: Option<PathBuf>,
-        /// The tables, if they lie elsewhere.
-        checkpoint_dir: Option<PathBuf>,
-    },
+    Verify(VerifyOptions),
     /// Documents from a file into a collection.
     Import(ImportOptions),
     /// Documents of a collection into a file.
@@ -81,11 +74,11 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invocation, 
             Some((_, sub)) => Command::ConfigCheck(inputs(sub, environment, &mut warnings)),
             None => return Err(root().error(ErrorKind::MissingSubcommand, "config show, or check?")),
         },
-        Some(("verify", sub)) => Command::Verify {
+        Some(("verify", sub)) => Command::Verify(VerifyOptions {
             data_dir: path(sub, "dir").unwrap_or_default(),
             wal_dir: path(sub, "wal_dir"),
             checkpoint_dir: path(sub, "checkpoint_dir"),
-        },
+        }),
         Some(("import", sub)) => Command::Import(ImportOptions {
             file: path(sub, "file").unwrap_or_default(),
             collection: text(sub, "collection").unwrap_or_default(),

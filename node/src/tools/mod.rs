@@ -1,5 +1,12 @@
 //! Subcommands that are not the server.
 
+pub mod client;
+pub mod export;
+pub mod import;
+pub mod progress;
+pub mod split;
+pub mod verify;
+
 use std::path::PathBuf;
 
 /// Where documents go to or come from.
@@ -48,4 +55,15 @@ pub struct ExportOptions {
     pub target: Target,
     /// How to write it.
     pub format: Format,
+}
+
+/// What `godb verify` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The log, if it lies elsewhere.
+    pub wal_dir: Option<PathBuf>,
+    /// The tables, if they lie elsewhere.
+    pub checkpoint_dir: Option<PathBuf>,
 }
