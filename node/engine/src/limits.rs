@@ -21,6 +21,8 @@ pub const MAX_INDEXES: usize = 64;
 pub const MAX_FILTER_VALUES: usize = 1024;
 /// Most documents of one page.
 pub const MAX_PAGE_DOCUMENTS: usize = 1000;
+/// Most bytes of documents on one page of more than one document.
+pub const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of a value that an index key holds; of a number, the digits in pairs.
 pub const MAX_INDEXED_BYTES: usize = 256;
 
