@@ -36,11 +36,6 @@ impl Bridge {
         }
     }
 
-    /// The engine itself, for calls that never block.
-    pub fn engine(&self) -> &StorageEngine {
-        &self.engine
-    }
-
     /// Writes, and returns answer and LSN once the answer may be given. The operation can be tried
     /// several times; only a try that succeeds writes.
     pub async fn write<T, F>(

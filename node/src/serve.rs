@@ -8,7 +8,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use godb_engine::StorageEngine;
+use godb_engine::{RecoveryReport, StorageEngine};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -190,6 +190,8 @@ async fn run(
             return Ok(Exit::Ok);
         }
     };
+    say_what_was_recovered(engine.recovery_report());
+    metrics.store.set_recovery(engine.recovery_report());
     admin.state.set_engine(engine.clone());
     let serving = start_documents(&config, documents, engine, &lifecycle, &metrics)?;
     lifecycle.advance(Phase::Ready);
@@ -209,6 +211,25 @@ async fn run(
         _ = phase.wait_for(|phase| *phase == Phase::Failed) => {
             shutdown::after_failure(&lifecycle, &mut signals).await
         }
+    }
+}
+
+fn say_what_was_recovered(report: &RecoveryReport) {
+    if report.created {
+        tracing::info!("made a new database");
+    } else {
+        tracing::info!(
+            clean = report.clean,
+            last_lsn = report.last_lsn.0,
+            transactions = report.transactions,
+            log_bytes = report.log_bytes,
+            cut_bytes = report.bytes_cut,
+            took_ms = report.took.as_millis(),
+            "recovered"
+        );
+    }
+    if let Some(loss) = &report.unsynced_loss {
+        tracing::warn!("{loss}");
     }
 }
 

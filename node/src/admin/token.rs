@@ -140,7 +140,7 @@ mod tests {
         if let Some(value) = authorization {
             headers.insert(AUTHORIZATION, value.parse().unwrap());
         }
-        guard.admit(&headers).map_or_else(|error| error.kind.status().as_u16(), |()| 200)
+        guard.admit(&headers).map_or_else(|error| error.render(&headers).status().as_u16(), |()| 200)
     }
 
     #[test]

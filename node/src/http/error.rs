@@ -72,7 +72,9 @@ const fn row(kind: Kind, name: &'static str, status: StatusCode, retry: Option<&
     }
 }
 
-/// The table. A row's place is the kind's number.
+const INTERNAL: Row = row(Kind::Internal, "internal", StatusCode::INTERNAL_SERVER_ERROR, None);
+
+/// The table: a row for every kind.
 const TABLE: [Row; 20] = [
     row(Kind::InvalidJson, "invalid_json", StatusCode::BAD_REQUEST, None),
     row(Kind::InvalidRequest, "invalid_request", StatusCode::BAD_REQUEST, None),
@@ -90,7 +92,7 @@ const TABLE: [Row; 20] = [
     row(Kind::TooLarge, "too_large", StatusCode::PAYLOAD_TOO_LARGE, None),
     row(Kind::UnsupportedMediaType, "unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
     row(Kind::TooManyRequests, "too_many_requests", StatusCode::TOO_MANY_REQUESTS, Some("1")),
-    row(Kind::Internal, "internal", StatusCode::INTERNAL_SERVER_ERROR, None),
+    INTERNAL,
     row(Kind::Unavailable, "unavailable", StatusCode::SERVICE_UNAVAILABLE, Some("5")),
     row(Kind::OutcomeUnknown, "outcome_unknown", StatusCode::SERVICE_UNAVAILABLE, Some("5")),
     row(Kind::DiskFull, "disk_full", StatusCode::INSUFFICIENT_STORAGE, Some("30")),
@@ -98,18 +100,10 @@ const TABLE: [Row; 20] = [
 
 impl Kind {
     fn row(self) -> &'static Row {
-        // A test holds that every kind finds its row by number.
-        TABLE.get(self as usize).unwrap_or(&TABLE[16])
-    }
-
-    /// The status that goes with it.
-    pub fn status(self) -> StatusCode {
-        self.row().status
-    }
-
-    /// The name in `reason`, stable for programs.
-    pub fn name(self) -> &'static str {
-        self.row().name
+        TABLE
+            .iter()
+            .find(|row| row.kind == self)
+            .unwrap_or(&INTERNAL)
     }
 }
 
@@ -243,21 +237,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rows_place_is_its_kinds_number() {
-        for (place, row) in TABLE.iter().enumerate() {
-            assert_eq!(row.kind as usize, place, "{}", row.name);
-            assert_eq!(row.kind.name(), row.name);
+    fn every_kind_has_one_row_and_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<_> = TABLE.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), TABLE.len());
+        // Kinds are numbered from 0, and the last one is DiskFull.
+        assert_eq!(TABLE.len(), Kind::DiskFull as usize + 1);
+        for row in &TABLE {
+            assert_eq!(row.kind.row().name, row.name);
         }
-        assert_eq!(Kind::Internal.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 
     #[test]
     fn only_what_wrote_nothing_is_a_4xx() {
         let unknown = ApiError::from(EngineError::OutcomeUnknown { cause: "sync".into() });
-        assert_eq!(unknown.kind.status().as_u16(), 503);
-        assert_eq!(unknown.kind.name(), "outcome_unknown");
+        assert_eq!(unknown.kind.row().status.as_u16(), 503);
+        assert_eq!(unknown.kind.row().name, "outcome_unknown");
         let full = EngineError::DiskFull { free_bytes: 1, reserve_bytes: 2 };
-        assert_eq!(ApiError::from(full).kind.status().as_u16(), 507);
+        assert_eq!(ApiError::from(full).kind.row().status.as_u16(), 507);
     }
 
     #[test]

@@ -75,23 +75,40 @@ const WRITE: &[&str] = &[
     "400", "404", "408", "409", "412", "413", "415", "429", "500", "503", "507",
 ];
 
+const fn row(
+    id: &'static str,
+    summary: &'static str,
+    status: &'static str,
+    takes: Option<&'static str>,
+    gives: Option<&'static str>,
+    refusals: &'static [&'static str],
+) -> Meaning {
+    Meaning {
+        id,
+        summary,
+        status,
+        takes,
+        gives,
+        refusals,
+    }
+}
+
 fn meaning(operation: Operation) -> Meaning {
-    let (id, summary, status, takes, gives, refusals) = match operation {
-        Operation::Health => ("health", "Whether the node can serve", "200", None, Some("Health"), ["503"].as_slice()),
-        Operation::OpenApi => ("openapi", "This document", "200", None, Some("OpenApi"), &[]),
-        Operation::Insert => ("insert", "Add a document; without `_id` it gets one", "201", Some("Document"), Some("StoredDocument"), WRITE),
-        Operation::BatchInsert => ("batchInsert", "Add 1 to 1000 documents, all or none", "201", Some("BatchInsert"), Some("BatchInserted"), WRITE),
-        Operation::BatchUpdate => ("batchUpdate", "Change 1 to 1000 documents in order, all or none", "200", Some("BatchUpdate"), Some("BatchUpdated"), WRITE),
-        Operation::Get => ("get", "Read a document", "200", None, Some("StoredDocument"), READ),
-        Operation::Update => ("update", "Set fields of a document (shallow merge; null is stored)", "200", Some("Document"), Some("StoredDocument"), WRITE),
-        Operation::Replace => ("replace", "Replace a document; with If-None-Match: * create it (201)", "200", Some("Document"), Some("StoredDocument"), WRITE),
-        Operation::Delete => ("delete", "Remove a document", "204", None, None, WRITE),
-        Operation::Find => ("find", "A page of documents in the order of `_id`", "200", None, Some("Page"), READ),
-        Operation::FindStream => ("findWithStream", "All documents that match, one a line; a stream that cannot be finished is cut, never ended", "200", None, Some("Documents"), &["400", "429", "500"]),
-        Operation::Indexes => ("indexes", "Names of the indexes; none for a missing collection", "200", None, Some("Indexes"), READ),
-        Operation::CreateIndex => ("createIndex", "Make an index, and answer when it is ready and durable; one that exists is left alone", "201", None, Some("IndexCreated"), &["400", "500", "503", "507"]),
-    };
-    Meaning { id, summary, status, takes, gives, refusals }
+    match operation {
+        Operation::Health => row("health", "Whether the node can serve", "200", None, Some("Health"), &["503"]),
+        Operation::OpenApi => row("openapi", "This document", "200", None, Some("OpenApi"), &[]),
+        Operation::Insert => row("insert", "Add a document; without `_id` it gets one", "201", Some("Document"), Some("StoredDocument"), WRITE),
+        Operation::BatchInsert => row("batchInsert", "Add 1 to 1000 documents, all or none", "201", Some("BatchInsert"), Some("BatchInserted"), WRITE),
+        Operation::BatchUpdate => row("batchUpdate", "Change 1 to 1000 documents in order, all or none", "200", Some("BatchUpdate"), Some("BatchUpdated"), WRITE),
+        Operation::Get => row("get", "Read a document", "200", None, Some("StoredDocument"), READ),
+        Operation::Update => row("update", "Set fields of a document (shallow merge; null is stored)", "200", Some("Document"), Some("StoredDocument"), WRITE),
+        Operation::Replace => row("replace", "Replace a document; with If-None-Match: * create it (201)", "200", Some("Document"), Some("StoredDocument"), WRITE),
+        Operation::Delete => row("delete", "Remove a document", "204", None, None, WRITE),
+        Operation::Find => row("find", "A page of documents in the order of `_id`", "200", None, Some("Page"), READ),
+        Operation::FindStream => row("findWithStream", "All documents that match, one a line; a stream that cannot be finished is cut, never ended", "200", None, Some("Documents"), &["400", "429", "500"]),
+        Operation::Indexes => row("indexes", "Names of the indexes; none for a missing collection", "200", None, Some("Indexes"), READ),
+        Operation::CreateIndex => row("createIndex", "Make an index, and answer when it is ready and durable; one that exists is left alone", "201", None, Some("IndexCreated"), &["400", "500", "503", "507"]),
+    }
 }
 
 fn operation(route: &Route) -> Value {
