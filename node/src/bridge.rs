@@ -45,7 +45,10 @@ impl Bridge {
     ) -> Result<(T, Lsn), EngineError>
     where
         T: Send + 'static,
-        F: Fn(&StorageEngine, &Write<'_>) -> Result<Pending<T>, EngineError> + Send + Sync + 'static,
+        F: Fn(&StorageEngine, &Write<'_>) -> Result<Pending<T>, EngineError>
+            + Send
+            + Sync
+            + 'static,
     {
         let operation = Arc::new(operation);
         let mut deadline = None;
@@ -85,7 +88,11 @@ impl Bridge {
         }
     }
 
-    async fn until_writable(&self, deadline: Instant, reason: &'static str) -> Result<(), EngineError> {
+    async fn until_writable(
+        &self,
+        deadline: Instant,
+        reason: &'static str,
+    ) -> Result<(), EngineError> {
         match tokio::time::timeout_at(deadline, self.engine.writable()).await {
             // Past the deadline although writers may go on: others were always faster.
             Ok(Ok(())) if Instant::now() < deadline => Ok(()),

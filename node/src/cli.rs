@@ -72,7 +72,9 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invocation, 
         Some(("config", sub)) => match sub.subcommand() {
             Some(("show", sub)) => Command::ConfigShow(inputs(sub, environment, &mut warnings)),
             Some((_, sub)) => Command::ConfigCheck(inputs(sub, environment, &mut warnings)),
-            None => return Err(root().error(ErrorKind::MissingSubcommand, "config show, or check?")),
+            None => {
+                return Err(root().error(ErrorKind::MissingSubcommand, "config show, or check?"));
+            }
         },
         Some(("verify", sub)) => Command::Verify(VerifyOptions {
             data_dir: path(sub, "dir").unwrap_or_default(),
@@ -147,11 +149,7 @@ fn text(matches: &ArgMatches, id: &str) -> Option<String> {
 }
 
 fn path(matches: &ArgMatches, id: &str) -> Option<PathBuf> {
-    matches
-        .try_get_one::<PathBuf>(id)
-        .ok()
-        .flatten()
-        .cloned()
+    matches.try_get_one::<PathBuf>(id).ok().flatten().cloned()
 }
 
 fn root() -> Clap {
@@ -201,7 +199,14 @@ fn import() -> Clap {
              document whose `_id` exists is left as it is. So the same command can be run again \
              after any interruption: it goes on, and never makes a document twice.",
         )
-        .arg(path_arg("file", "FILE", "The file; - reads standard input (needs --id-prefix)").required(true))
+        .arg(
+            path_arg(
+                "file",
+                "FILE",
+                "The file; - reads standard input (needs --id-prefix)",
+            )
+            .required(true),
+        )
         .arg(collection_arg())
         .arg(url_arg())
         .arg(data_dir_arg())
@@ -226,7 +231,11 @@ fn import() -> Clap {
 fn export() -> Clap {
     Clap::new("export")
         .about("Write the documents of a collection to a file or standard output")
-        .arg(path_arg("file", "FILE", "Where to [default: standard output]"))
+        .arg(path_arg(
+            "file",
+            "FILE",
+            "Where to [default: standard output]",
+        ))
         .arg(collection_arg())
         .arg(url_arg())
         .arg(data_dir_arg())
@@ -264,14 +273,23 @@ fn url_arg() -> Arg {
 }
 
 fn data_dir_arg() -> Arg {
-    path_arg("data_dir", "DIR", "A data directory that no node is using, in place of --url")
-        .long("data-dir")
+    path_arg(
+        "data_dir",
+        "DIR",
+        "A data directory that no node is using, in place of --url",
+    )
+    .long("data-dir")
 }
 
 fn with_settings(command: Clap) -> Clap {
     let defaults = Config::default();
     let mut command = command.arg(
-        path_arg("config", "FILE", "YAML file with settings [env: GODB_CONFIG]").long("config"),
+        path_arg(
+            "config",
+            "FILE",
+            "YAML file with settings [env: GODB_CONFIG]",
+        )
+        .long("config"),
     );
     for setting in SETTINGS {
         let default = (setting.get)(&defaults);
@@ -320,18 +338,30 @@ mod tests {
 
     #[test]
     fn serve_is_the_default() {
-        for line in ["--data-dir D --durability full", "serve --data-dir D --durability full"] {
+        for line in [
+            "--data-dir D --durability full",
+            "serve --data-dir D --durability full",
+        ] {
             let (inputs, _) = serve(line);
-            let flags: Vec<_> = inputs.flags.iter().map(|f| (f.key, f.value.as_str())).collect();
+            let flags: Vec<_> = inputs
+                .flags
+                .iter()
+                .map(|f| (f.key, f.value.as_str()))
+                .collect();
             assert_eq!(flags, [("data_dir", "D"), ("durability", "full")]);
         }
     }
 
     #[test]
     fn the_flags_of_go_db_work() {
-        let (inputs, warnings) =
-            serve("-port 9090 -data-dir D -durability=os -max-memory 256 -wal-dir W -checkpoint-dir C -v2 -no-saves");
-        let values: Vec<_> = inputs.flags.iter().map(|f| (f.key, f.value.as_str())).collect();
+        let (inputs, warnings) = serve(
+            "-port 9090 -data-dir D -durability=os -max-memory 256 -wal-dir W -checkpoint-dir C -v2 -no-saves",
+        );
+        let values: Vec<_> = inputs
+            .flags
+            .iter()
+            .map(|f| (f.key, f.value.as_str()))
+            .collect();
         assert_eq!(
             values,
             [
@@ -350,8 +380,13 @@ mod tests {
     fn help_teaches() {
         let help = root().render_help().to_string();
         for part in [
-            "Examples:", "Exit codes:", "GODB_DURABILITY", "[default: 127.0.0.1:8080]", "import",
-            "verify", "--shutdown-grace",
+            "Examples:",
+            "Exit codes:",
+            "GODB_DURABILITY",
+            "[default: 127.0.0.1:8080]",
+            "import",
+            "verify",
+            "--shutdown-grace",
         ] {
             assert!(help.contains(part), "{part}");
         }
@@ -359,7 +394,14 @@ mod tests {
 
     #[test]
     fn unknown_flags_and_subcommands_are_refused() {
-        for line in ["--no-such-flag", "frobnicate", "verify", "import f", "config", "serve extra"] {
+        for line in [
+            "--no-such-flag",
+            "frobnicate",
+            "verify",
+            "import f",
+            "config",
+            "serve extra",
+        ] {
             let arguments = std::iter::once("godb").chain(line.split_whitespace());
             let error = parse(arguments.map(str::to_owned)).unwrap_err();
             assert_ne!(error.kind(), ErrorKind::DisplayHelp, "{line}");

@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::files;
 
 /// File descriptors kept free for log, tables and the admin port: running out of them in the
 /// middle of a checkpoint would be worse than a client that waits.
@@ -23,32 +24,39 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     check_one(&config.data_dir)?;
     others.into_iter().flatten().try_for_each(|dir| {
         // They may lie below the data directory, which is made first.
-        if dir.starts_with(&config.data_dir) { Ok(()) } else { check_one(dir) }
+        if dir.starts_with(&config.data_dir) {
+            Ok(())
+        } else {
+            check_one(dir)
+        }
     })
 }
 
 fn check_one(dir: &Path) -> Result<(), Failure> {
-    match std::fs::metadata(dir) {
-        Ok(found) if found.is_dir() => Ok(()),
+    match files::find(dir) {
+        Ok(found) if found.is_dir => Ok(()),
         Ok(_) => Err(Failure::new(
             Exit::NoInput,
             format!("{} is not a directory", dir.display()),
         )),
         Err(error) if error.kind() == ErrorKind::NotFound => match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
-                Err(Failure::new(
-                    Exit::NoInput,
-                    format!(
-                        "the directory {} is missing, so {} cannot be made: check the path, and that its volume is mounted",
-                        parent.display(),
-                        dir.display()
-                    ),
-                ))
-            }
+            Some(parent) if !parent.as_os_str().is_empty() && !is_dir(parent) => Err(Failure::new(
+                Exit::NoInput,
+                format!(
+                    "the directory {} is missing, so {} cannot be made: check the path, and that its volume is mounted",
+                    parent.display(),
+                    dir.display()
+                ),
+            )),
             _ => Ok(()),
         },
         Err(error) => Err(Failure::io("use", dir, &error)),
     }
+}
+
+/// Whether there is a directory of this name.
+pub fn is_dir(path: &Path) -> bool {
+    files::find(path).is_ok_and(|found| found.is_dir)
 }
 
 /// An engine with the configuration's directories and settings.

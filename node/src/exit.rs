@@ -81,7 +81,9 @@ impl From<EngineError> for Failure {
             _ => Exit::Internal,
         };
         let message = match exit {
-            Exit::Corrupt => format!("the data is corrupt or damaged; nothing was changed: {error}"),
+            Exit::Corrupt => {
+                format!("the data is corrupt or damaged; nothing was changed: {error}")
+            }
             _ => error.to_string(),
         };
         Failure { exit, message }
@@ -119,11 +121,17 @@ mod tests {
 
     #[test]
     fn a_refusal_to_open_names_its_cause_by_code_and_word() {
-        let corrupt = Failure::from(EngineError::Store(StoreError::corrupt("wal-1.wal", 40, "bad crc")));
+        let corrupt = Failure::from(EngineError::Store(StoreError::corrupt(
+            "wal-1.wal",
+            40,
+            "bad crc",
+        )));
         assert_eq!(corrupt.exit, Exit::Corrupt);
         assert!(corrupt.message.contains("corrupt or damaged"));
         assert!(corrupt.message.contains("wal-1.wal at byte 40"));
-        let locked = EngineError::Store(StoreError::Locked { path: "d/LOCK".into() });
+        let locked = EngineError::Store(StoreError::Locked {
+            path: "d/LOCK".into(),
+        });
         assert_eq!(Failure::from(locked).exit, Exit::InUse);
     }
 

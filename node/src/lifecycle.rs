@@ -126,7 +126,8 @@ impl Lifecycle {
             return;
         }
         if phase == Phase::Ready {
-            self.startup_ms.store(self.elapsed_ms().max(1), Ordering::Relaxed);
+            self.startup_ms
+                .store(self.elapsed_ms().max(1), Ordering::Relaxed);
         }
         self.changed.send_replace(self.phase());
     }
@@ -159,9 +160,11 @@ impl Lifecycle {
     pub fn recovery_at(&self, lsn: Lsn, bytes_done: u64, bytes_total: u64) {
         let before_lsn = self.recovery_lsn.swap(lsn.0, Ordering::Relaxed);
         let before_bytes = self.recovery_bytes_done.swap(bytes_done, Ordering::Relaxed);
-        self.recovery_bytes_total.store(bytes_total, Ordering::Relaxed);
+        self.recovery_bytes_total
+            .store(bytes_total, Ordering::Relaxed);
         if before_lsn != lsn.0 || before_bytes != bytes_done {
-            self.recovery_moved_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+            self.recovery_moved_ms
+                .store(self.elapsed_ms(), Ordering::Relaxed);
         }
     }
 
@@ -229,7 +232,11 @@ mod tests {
     fn recovery_progress_is_kept() {
         let lifecycle = Lifecycle::start().unwrap();
         lifecycle.recovery_at(Lsn(7), 10, 20);
-        let progress = RecoveryProgress { lsn: 7, bytes_done: 10, bytes_total: 20 };
+        let progress = RecoveryProgress {
+            lsn: 7,
+            bytes_done: 10,
+            bytes_total: 20,
+        };
         assert_eq!(lifecycle.recovery(), progress);
         assert!(lifecycle.is_live());
     }

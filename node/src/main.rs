@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod directories;
 mod exit;
+mod files;
 mod http;
 mod lifecycle;
 mod log;
@@ -36,7 +37,11 @@ fn main() {
         Err(error) => {
             // Help and version go to standard output, refusals to standard error.
             let _ = error.print();
-            if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+            if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            }
         }
     };
     // Without waiting for threads that still sit on the disk.

@@ -4,7 +4,6 @@
 //! before the store is opened, so that a taken port is known at once; documents are accepted once
 //! recovery is done.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -88,7 +87,9 @@ fn start_admin(
     let address = listener.local_addr().map_err(failed)?;
 
     let guard = Guard::new(&resolved.config, address.ip().is_loopback());
-    guard.check().map_err(|fault| Failure::new(Exit::Usage, format!("admin token: {fault}")))?;
+    guard
+        .check()
+        .map_err(|fault| Failure::new(Exit::Usage, format!("admin token: {fault}")))?;
     if matches!(guard, Guard::Shut) {
         tracing::warn!(
             %address,
@@ -107,8 +108,7 @@ fn start_admin(
         guard,
     ));
     let router = admin::router(state.clone());
-    let connections =
-        Connections::new(resolved.config.send_timeout, metrics.connections("admin"));
+    let connections = Connections::new(resolved.config.send_timeout, metrics.connections("admin"));
     std::thread::Builder::new()
         .name("godb-admin".to_owned())
         .spawn(move || {
@@ -140,8 +140,8 @@ fn admin_listener(resolved: &Resolved, runtime: &Runtime) -> Result<TcpListener,
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && !was_asked_for => {
             let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-            let listener =
-                listen(loopback).map_err(|error| address_failure("admin-listen", loopback, &error))?;
+            let listener = listen(loopback)
+                .map_err(|error| address_failure("admin-listen", loopback, &error))?;
             let address = listener.local_addr().unwrap_or(loopback);
             tracing::warn!(%wanted, %address, "the default admin address is taken, using a free port");
             Ok(listener)
@@ -289,12 +289,10 @@ impl Signals {
     }
 
     /// The name of the next one.
-    pub fn next(&mut self) -> impl Future<Output = &'static str> + '_ {
-        async {
-            tokio::select! {
-                _ = self.terminate.recv() => "SIGTERM",
-                _ = self.interrupt.recv() => "SIGINT",
-            }
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

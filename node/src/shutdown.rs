@@ -105,7 +105,10 @@ async fn drain(
     }
     let left = connections.open();
     if left > 0 {
-        tracing::warn!(connections = left, "requests did not end in time and are cut");
+        tracing::warn!(
+            connections = left,
+            "requests did not end in time and are cut"
+        );
         connections.abort();
     }
     hurried
@@ -124,7 +127,9 @@ async fn close(
     let must_finish = engine.live_settings().durability == Durability::None;
     if !must_finish {
         let flushing = engine.clone();
-        blocking(move || flushing.flush()).await.map_err(|error| failure(&error, lifecycle))?;
+        blocking(move || flushing.flush())
+            .await
+            .map_err(|error| failure(&error, lifecycle))?;
     }
     if hurried && !must_finish {
         tracing::info!("stopped; the log is synced, the final checkpoint was skipped");
@@ -169,14 +174,14 @@ async fn blocking<T: Send + 'static>(
 
 fn failure(error: &EngineError, lifecycle: &Lifecycle) -> Failure {
     let cause = lifecycle.failure().unwrap_or_else(|| error.to_string());
-    Failure::new(Exit::Io, format!("the log or the tables could not be written: {cause}"))
+    Failure::new(
+        Exit::Io,
+        format!("the log or the tables could not be written: {cause}"),
+    )
 }
 
 /// After the log failed: reads for a moment, then the end.
-pub async fn after_failure(
-    lifecycle: &Lifecycle,
-    signals: &mut Signals,
-) -> Result<Exit, Failure> {
+pub async fn after_failure(lifecycle: &Lifecycle, signals: &mut Signals) -> Result<Exit, Failure> {
     wait(READS_AFTER_FAILURE, signals).await;
     let cause = lifecycle.failure().unwrap_or_default();
     Err(Failure::new(

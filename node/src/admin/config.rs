@@ -25,10 +25,10 @@ pub struct InForce {
 /// GET /admin/config
 pub async fn show(state: &State) -> Response<Body> {
     let in_force = state.in_force.lock().await;
-    super::json(StatusCode::OK, &shown(state, &in_force))
+    super::json(StatusCode::OK, shown(state, &in_force))
 }
 
-fn shown(state: &State, in_force: &InForce) -> Value {
+fn shown(state: &State, in_force: &InForce) -> Map<String, Value> {
     let values = |live: bool| -> Map<String, Value> {
         SETTINGS
             .iter()
@@ -41,12 +41,12 @@ fn shown(state: &State, in_force: &InForce) -> Value {
         .zip(&in_force.sources)
         .map(|(setting, source)| (setting.key.to_owned(), Value::String(source.clone())))
         .collect();
-    json!({
-        "bootId": state.lifecycle.boot_id(),
-        "live": values(true),
-        "restart": values(false),
-        "sources": sources,
-    })
+    Map::from_iter([
+        ("bootId".to_owned(), json!(state.lifecycle.boot_id())),
+        ("live".to_owned(), Value::Object(values(true))),
+        ("restart".to_owned(), Value::Object(values(false))),
+        ("sources".to_owned(), Value::Object(sources)),
+    ])
 }
 
 fn value(setting: &Setting, config: &Config) -> Value {
@@ -75,10 +75,15 @@ pub async fn change(state: &State, body: &[u8]) -> Result<Response<Body>, ApiErr
         in_force.config = change.config;
     }
     let mut answer = shown(state, &in_force);
-    answer["applied"] = Value::Object(change.applied);
-    answer["unchanged"] = json!(change.unchanged);
-    answer["restart_required"] = Value::Object(change.restart_required);
-    Ok(super::json(StatusCode::OK, &answer))
+    answer.extend([
+        ("applied".to_owned(), Value::Object(change.applied)),
+        ("unchanged".to_owned(), json!(change.unchanged)),
+        (
+            "restart_required".to_owned(),
+            Value::Object(change.restart_required),
+        ),
+    ]);
+    Ok(super::json(StatusCode::OK, answer))
 }
 
 /// What a PUT comes to.
@@ -200,9 +205,15 @@ mod tests {
 
     #[test]
     fn every_fault_is_told_and_nothing_is_changed() {
-        let error = plan(json!({"durability": "fuller", "nope": 1, "max_memory": "1", "log_level": []}))
-            .unwrap_err();
-        for part in ["durability: `fuller`", "nope: there is no", "max_memory of 1", "log_level: must"] {
+        let error =
+            plan(json!({"durability": "fuller", "nope": 1, "max_memory": "1", "log_level": []}))
+                .unwrap_err();
+        for part in [
+            "durability: `fuller`",
+            "nope: there is no",
+            "max_memory of 1",
+            "log_level: must",
+        ] {
             assert!(error.message.contains(part), "{part} in {}", error.message);
         }
     }

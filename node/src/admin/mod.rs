@@ -4,9 +4,9 @@
 pub mod config;
 pub mod health;
 pub mod stats;
-pub mod token;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ use godb_engine::{EngineError, StorageEngine};
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 
 use self::config::InForce;
@@ -204,20 +204,20 @@ async fn metrics(state: &Arc<State>) -> Result<Response<Body>, ApiError> {
 async fn checkpoint(state: &State) -> Result<Response<Body>, ApiError> {
     let engine = state.engine()?.clone();
     let report = blocking(move || engine.checkpoint()).await?;
-    Ok(json(
-        StatusCode::OK,
-        &json!({"bootId": state.lifecycle.boot_id(), "lsn": report.lsn.0}),
-    ))
+    Ok(done(state, "lsn", report.lsn.0.into()))
 }
 
 /// POST /admin/compact: answers when it is done.
 async fn compact(state: &State) -> Result<Response<Body>, ApiError> {
     let engine = state.engine()?.clone();
     blocking(move || engine.compact()).await?;
-    Ok(json(
-        StatusCode::OK,
-        &json!({"bootId": state.lifecycle.boot_id(), "compacted": true}),
-    ))
+    Ok(done(state, "compacted", true.into()))
+}
+
+fn done(state: &State, what: &str, value: Value) -> Response<Body> {
+    let boot_id = Value::from(state.lifecycle.boot_id());
+    let body = [("bootId".to_owned(), boot_id), (what.to_owned(), value)];
+    json(StatusCode::OK, Map::from_iter(body))
 }
 
 /// A call that may block, off the admin thread.
@@ -228,11 +228,14 @@ async fn blocking<T: Send + 'static>(
         Ok(outcome) => outcome.map_err(|error| config::refusal(&error)),
         Err(error) => {
             tracing::error!(%error, "an admin call failed");
-            Err(ApiError::new(Kind::Internal, "the call failed; see the log"))
+            Err(ApiError::new(
+                Kind::Internal,
+                "the call failed; see the log",
+            ))
         }
     }
 }
 
-fn json(status: StatusCode, body: &Value) -> Response<Body> {
-    crate::http::json(status, body.to_string())
+fn json(status: StatusCode, body: Map<String, Value>) -> Response<Body> {
+    crate::http::json(status, Value::Object(body).to_string())
 }

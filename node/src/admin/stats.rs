@@ -3,7 +3,7 @@
 use godb_engine::CollectionInfo;
 use godb_store::StoreStats;
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::State;
 use crate::http::body::Body;
@@ -20,12 +20,19 @@ pub async fn stats(state: &State) -> Result<Response<Body>, ApiError> {
         Ok((collections, engine.stats()))
     })
     .await?;
-    let mut body = store(&stats);
-    body["bootId"] = json!(state.lifecycle.boot_id());
-    body["phase"] = json!(state.lifecycle.phase().as_str());
-    body["collection_count"] = json!(collections.len());
-    body["collections"] = collections.iter().take(MAX_COLLECTIONS).map(collection).collect();
-    Ok(super::json(StatusCode::OK, &body))
+    let listed: Vec<Value> = collections
+        .iter()
+        .take(MAX_COLLECTIONS)
+        .map(collection)
+        .collect();
+    let body = Map::from_iter([
+        ("bootId".to_owned(), json!(state.lifecycle.boot_id())),
+        ("phase".to_owned(), json!(state.lifecycle.phase().as_str())),
+        ("collection_count".to_owned(), json!(collections.len())),
+        ("collections".to_owned(), Value::Array(listed)),
+        ("store".to_owned(), store(&stats)),
+    ]);
+    Ok(super::json(StatusCode::OK, body))
 }
 
 fn collection(info: &CollectionInfo) -> Value {

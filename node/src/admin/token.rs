@@ -7,6 +7,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
+use crate::files;
 use crate::http::error::{ApiError, Kind};
 
 /// Shorter tokens can be guessed.
@@ -72,7 +73,10 @@ impl Guard {
             .map(|(_, token)| Hash::from(Sha256::digest(token.trim_ascii())));
         match given {
             Some(given) if same(&given, &expected) => Ok(()),
-            Some(_) => Err(ApiError::new(Kind::Unauthorized, "the token is not the admin token")),
+            Some(_) => Err(ApiError::new(
+                Kind::Unauthorized,
+                "the token is not the admin token",
+            )),
             None => Err(ApiError::new(
                 Kind::Unauthorized,
                 "send the admin token: Authorization: Bearer …",
@@ -93,20 +97,17 @@ impl Guard {
                 }
                 Ok(Hash::from(Sha256::digest(token.as_bytes())))
             }
-            Guard::TokenHash(path) => parse_hash(&read(path)?).ok_or_else(|| {
-                format!("{}: not 64 hexadecimal digits", path.display())
-            }),
+            Guard::TokenHash(path) => parse_hash(&read(path)?)
+                .ok_or_else(|| format!("{}: not 64 hexadecimal digits", path.display())),
         }
     }
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text))
-        .map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(text.trim().to_owned())
+    match files::read_text(path, MAX_FILE_BYTES) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
 }
 
 fn parse_hash(text: &str) -> Option<Hash> {
@@ -140,7 +141,9 @@ mod tests {
         if let Some(value) = authorization {
             headers.insert(AUTHORIZATION, value.parse().unwrap());
         }
-        guard.admit(&headers).map_or_else(|error| error.render(&headers).status().as_u16(), |()| 200)
+        guard
+            .admit(&headers)
+            .map_or_else(|error| error.render(&headers).status().as_u16(), |()| 200)
     }
 
     #[test]
@@ -190,6 +193,10 @@ mod tests {
     fn files_that_cannot_be_right_are_refused() {
         assert!(Guard::Token("/nowhere/token".into()).check().is_err());
         assert!(Guard::Token(file("short").path().into()).check().is_err());
-        assert!(Guard::TokenHash(file(&"g".repeat(64)).path().into()).check().is_err());
+        assert!(
+            Guard::TokenHash(file(&"g".repeat(64)).path().into())
+                .check()
+                .is_err()
+        );
     }
 }

@@ -44,7 +44,9 @@ pub fn rewrite(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 fn rewrite_one(argument: &str) -> Option<String> {
-    let name = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?;
+    let name = argument
+        .strip_prefix("--")
+        .or_else(|| argument.strip_prefix('-'))?;
     let (name, value) = match name.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (name, None),
@@ -71,7 +73,8 @@ pub fn port(value: &str) -> FlagValue {
 
 /// As a flag, `max-memory` counts megabytes when it has no unit.
 pub fn flag_value(key: &'static str, value: String) -> String {
-    let bare = key == "max_memory" && !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    let bare =
+        key == "max_memory" && !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
     debug_assert!(settings::find(key).is_some());
     if bare { format!("{value}MiB") } else { value }
 }
@@ -95,7 +98,14 @@ mod tests {
 
     #[test]
     fn other_arguments_are_left_alone() {
-        for line in ["serve -h", "import -", "-x", "--listen :1", "verify -- -port", "-"] {
+        for line in [
+            "serve -h",
+            "import -",
+            "-x",
+            "--listen :1",
+            "verify -- -port",
+            "-",
+        ] {
             assert_eq!(rewritten(line), line);
         }
     }

@@ -15,7 +15,10 @@ use godb_store::StoreError;
 pub use settings::{Config, LogFormat, SETTINGS, Setting};
 
 use crate::exit::{Exit, Failure};
+use crate::files;
 
+/// More than any configuration; a wrong path may name anything.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// The variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "GODB_CONFIG";
 
@@ -184,9 +187,10 @@ impl Reading {
             .zip(&mut self.sources)
             .find(|(setting, _)| setting.key == key);
         match row {
-            None => self
-                .faults
-                .push(format!("{source}: there is no setting `{key}`{}", nearest(key))),
+            None => self.faults.push(format!(
+                "{source}: there is no setting `{key}`{}",
+                nearest(key)
+            )),
             Some((setting, from)) => match (setting.set)(&mut self.config, value) {
                 Ok(()) => *from = source.clone(),
                 Err(fault) => self.faults.push(match source {
@@ -199,7 +203,7 @@ impl Reading {
 
     fn file(&mut self, path: &Path) {
         let source = Source::File(path.to_path_buf());
-        let text = match std::fs::read_to_string(path) {
+        let text = match files::read_text(path, MAX_FILE_BYTES) {
             Ok(text) => text,
             Err(error) => return self.faults.push(format!("{source}: {error}")),
         };
@@ -328,7 +332,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut left = i + 1;
         for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
             let above = *cell;
-            let value = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
+            let value = (diagonal + usize::from(x != y))
+                .min(above + 1)
+                .min(left + 1);
             diagonal = above;
             left = value;
             *cell = value;

@@ -308,9 +308,9 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 fn log_level(text: &str) -> Result<LevelFilter, String> {
     match text {
-        "error" | "warn" | "info" | "debug" | "trace" => {
-            text.parse().map_err(|_| format!("`{text}` is not a log level"))
-        }
+        "error" | "warn" | "info" | "debug" | "trace" => text
+            .parse()
+            .map_err(|_| format!("`{text}` is not a log level")),
         _ => Err(format!(
             "`{text}` is not a log level: use error, warn, info, debug or trace"
         )),

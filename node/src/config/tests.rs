@@ -24,10 +24,15 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 
 #[test]
 fn flags_win_over_environment_over_file_over_defaults() {
-    let file = file("durability: none\nmax_wal_size: 48MiB\ncheckpoint_interval: 5s\nmax_memory: 67108864\n");
+    let file = file(
+        "durability: none\nmax_wal_size: 48MiB\ncheckpoint_interval: 5s\nmax_memory: 67108864\n",
+    );
     let resolved = resolve(&Inputs {
         config_file: Some(file.path().into()),
-        environment: environment(&[("GODB_DURABILITY", "memory"), ("GODB_MAX_WAL_SIZE", "64MiB")]),
+        environment: environment(&[
+            ("GODB_DURABILITY", "memory"),
+            ("GODB_MAX_WAL_SIZE", "64MiB"),
+        ]),
         flags: vec![flag("durability", "full")],
     })
     .unwrap();
@@ -36,12 +41,18 @@ fn flags_win_over_environment_over_file_over_defaults() {
     assert_eq!(live.max_wal_bytes, 64 << 20);
     assert_eq!(live.checkpoint_interval, Duration::from_secs(5));
     assert_eq!(live.max_memory_bytes, 64 << 20);
-    assert_eq!(*resolved.source("durability"), Source::Flag("--durability".into()));
+    assert_eq!(
+        *resolved.source("durability"),
+        Source::Flag("--durability".into())
+    );
     assert_eq!(
         *resolved.source("max_wal_size"),
         Source::Environment("GODB_MAX_WAL_SIZE".into())
     );
-    assert_eq!(*resolved.source("checkpoint_interval"), Source::File(file.path().into()));
+    assert_eq!(
+        *resolved.source("checkpoint_interval"),
+        Source::File(file.path().into())
+    );
     assert_eq!(*resolved.source("listen"), Source::Default);
 }
 
@@ -56,12 +67,24 @@ fn every_fault_is_reported_at_once_with_its_source() {
     .unwrap_err();
     let all = faults.join("\n");
     assert_eq!(faults.len(), 6, "{all}");
-    assert!(all.contains("there is no setting `durabilty`, did you mean `durability`?"), "{all}");
+    assert!(
+        all.contains("there is no setting `durabilty`, did you mean `durability`?"),
+        "{all}"
+    );
     assert!(all.contains("listen: must be a single value"), "{all}");
-    assert!(all.contains("environment GODB_CHECKPOINT_INTERVAL: `soon`"), "{all}");
+    assert!(
+        all.contains("environment GODB_CHECKPOINT_INTERVAL: `soon`"),
+        "{all}"
+    );
     assert!(all.contains("flag --log-level: `loud`"), "{all}");
     assert!(all.contains("flag --max-connections: `0`"), "{all}");
-    assert!(all.contains(&format!("file {}: max_wal_size of 1 bytes", file.path().display())), "{all}");
+    assert!(
+        all.contains(&format!(
+            "file {}: max_wal_size of 1 bytes",
+            file.path().display()
+        )),
+        "{all}"
+    );
 }
 
 #[test]
@@ -78,7 +101,13 @@ fn a_file_that_cannot_be_read_is_a_fault() {
         environment: environment(&[(CONFIG_VARIABLE, "/nowhere/godb.yaml")]),
         ..Inputs::default()
     };
-    assert!(resolve(&inputs).unwrap_err().0.concat().contains("/nowhere/godb.yaml"));
+    assert!(
+        resolve(&inputs)
+            .unwrap_err()
+            .0
+            .concat()
+            .contains("/nowhere/godb.yaml")
+    );
 }
 
 #[test]
@@ -126,10 +155,19 @@ fn what_is_shown_is_a_file_that_gives_the_same_configuration() {
 #[test]
 fn two_listeners_need_an_address_each() {
     let inputs = Inputs {
-        flags: vec![flag("listen", "127.0.0.1:9"), flag("admin_listen", "127.0.0.1:9")],
+        flags: vec![
+            flag("listen", "127.0.0.1:9"),
+            flag("admin_listen", "127.0.0.1:9"),
+        ],
         ..Inputs::default()
     };
-    assert!(resolve(&inputs).unwrap_err().0.concat().contains("an address each"));
+    assert!(
+        resolve(&inputs)
+            .unwrap_err()
+            .0
+            .concat()
+            .contains("an address each")
+    );
 }
 
 #[test]

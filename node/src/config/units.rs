@@ -170,8 +170,20 @@ mod tests {
             assert_eq!(parse_quantity(text), Ok(bytes), "{text}");
         }
         for text in [
-            "", "-1Gi", "512m", "1 Gi", "Gi", "1.", ".5Gi", "1.0000000001Gi", "0.3", "1e3", "1GiBB",
-            "18446744073709551616", "99999999999TiB", "١Gi",
+            "",
+            "-1Gi",
+            "512m",
+            "1 Gi",
+            "Gi",
+            "1.",
+            ".5Gi",
+            "1.0000000001Gi",
+            "0.3",
+            "1e3",
+            "1GiBB",
+            "18446744073709551616",
+            "99999999999TiB",
+            "١Gi",
         ] {
             assert!(parse_quantity(text).is_err(), "{text}");
         }
@@ -187,9 +199,23 @@ mod tests {
             ("1h30m", 5_400_000),
             ("2m3s4ms", 123_004),
         ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
-        for text in ["", "5", "-5s", "s", "1d", "1 s", "5s5", "0.1ns", "99999999999h"] {
+        for text in [
+            "",
+            "5",
+            "-5s",
+            "s",
+            "1d",
+            "1 s",
+            "5s5",
+            "0.1ns",
+            "99999999999h",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
@@ -197,7 +223,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for shift in 0..63 {
-            for bytes in [1_u64 << shift, (1 << shift) + 1, (1_u64 << shift).saturating_mul(1000)] {
+            for bytes in [
+                1_u64 << shift,
+                (1 << shift) + 1,
+                (1_u64 << shift).saturating_mul(1000),
+            ] {
                 assert_eq!(parse_quantity(&format_quantity(bytes)), Ok(bytes));
                 let duration = Duration::from_nanos(bytes);
                 assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));

@@ -96,12 +96,14 @@ fn operations(body: &[u8]) -> Result<(Vec<String>, Vec<&[u8]>), ApiError> {
     let mut updates = Vec::new();
     for (index, item) in items(body, "operations")?.into_iter().enumerate() {
         let operation = require_object(item, || format!("operations[{index}]"))?;
-        let id = member(operation, "id").and_then(json::as_str).ok_or_else(|| {
-            invalid(format!("operations[{index}].id must be a string"))
-        })?;
+        let id = member(operation, "id")
+            .and_then(json::as_str)
+            .ok_or_else(|| invalid(format!("operations[{index}].id must be a string")))?;
         ids.push(id.into_owned());
         let fields = member(operation, "updates").unwrap_or_default();
-        updates.push(require_object(fields, || format!("operations[{index}].updates"))?);
+        updates.push(require_object(fields, || {
+            format!("operations[{index}].updates")
+        })?);
     }
     Ok((ids, updates))
 }
@@ -112,7 +114,9 @@ fn items<'a>(body: &'a [u8], name: &'static str) -> Result<Vec<&'a [u8]>, ApiErr
         .ok_or_else(|| invalid(format!("`{name}` must be an array")))?;
     let items: Vec<&[u8]> = json::items(array).take(MAX_ITEMS + 1).collect();
     if items.is_empty() || items.len() > MAX_ITEMS {
-        return Err(invalid(format!("`{name}` must hold 1 to {MAX_ITEMS} items")));
+        return Err(invalid(format!(
+            "`{name}` must hold 1 to {MAX_ITEMS} items"
+        )));
     }
     Ok(items)
 }
@@ -165,7 +169,10 @@ fn answer(status: StatusCode, head: String, documents: &[Document], lsn: Lsn) ->
 
 /// `head`, the documents separated by commas, `tail`.
 pub fn list(head: Vec<u8>, documents: &[Document], tail: &[u8]) -> Body {
-    let documents_bytes: usize = documents.iter().map(|document| document.json.len() + 1).sum();
+    let documents_bytes: usize = documents
+        .iter()
+        .map(|document| document.json.len() + 1)
+        .sum();
     if documents_bytes <= COPY_BYTES {
         let mut out = head;
         out.reserve_exact(documents_bytes + tail.len());
@@ -215,14 +222,23 @@ mod tests {
         for (body, message) in [
             (r#"{}"#, "`documents` must be an array"),
             (r#"{"documents":{}}"#, "`documents` must be an array"),
-            (r#"{"documents":[]}"#, "`documents` must hold 1 to 1000 items"),
+            (
+                r#"{"documents":[]}"#,
+                "`documents` must hold 1 to 1000 items",
+            ),
             (r#"{"documents":[{},7]}"#, "documents[1] must be an object"),
         ] {
             assert_eq!(documents(body.as_bytes()).unwrap_err().message, message);
         }
         for (body, message) in [
-            (r#"{"operations":[{"id":7,"updates":{}}]}"#, "operations[0].id must be a string"),
-            (r#"{"operations":[{"id":"a"}]}"#, "operations[0].updates must be an object"),
+            (
+                r#"{"operations":[{"id":7,"updates":{}}]}"#,
+                "operations[0].id must be a string",
+            ),
+            (
+                r#"{"operations":[{"id":"a"}]}"#,
+                "operations[0].updates must be an object",
+            ),
             (r#"{"operations":["a"]}"#, "operations[0] must be an object"),
         ] {
             assert_eq!(operations(body.as_bytes()).unwrap_err().message, message);
@@ -230,6 +246,11 @@ mod tests {
         let many = format!("{{\"documents\":[{}{{}}]}}", "{},".repeat(1000));
         assert!(documents(many.as_bytes()).is_err());
         assert!(check_envelope(b"[1]").is_err());
-        assert!(check_envelope(b"{\"documents\":[}").unwrap_err().message.contains("line 1 column"));
+        assert!(
+            check_envelope(b"{\"documents\":[}")
+                .unwrap_err()
+                .message
+                .contains("line 1 column")
+        );
     }
 }

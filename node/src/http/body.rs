@@ -58,9 +58,9 @@ impl HttpBody for Body {
             Body::Parts(parts) => {
                 Poll::Ready(parts.pop_front().map(|bytes| Ok(Frame::data(bytes))))
             }
-            Body::Documents(documents) => documents.poll_chunk(cx).map(|chunk| {
-                chunk.map(|chunk| chunk.map(Frame::data))
-            }),
+            Body::Documents(documents) => documents
+                .poll_chunk(cx)
+                .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
         }
     }
 

@@ -16,7 +16,9 @@ pub async fn insert(state: &State, call: Call<'_>) -> Result<Response<Body>, Api
     let body = call.body;
     let (document, lsn) = state
         .bridge
-        .write(ack, move |engine, how| engine.insert(&collection, &body.bytes, how))
+        .write(ack, move |engine, how| {
+            engine.insert(&collection, &body.bytes, how)
+        })
         .await?;
     Ok(written(StatusCode::CREATED, document, lsn))
 }
@@ -45,7 +47,9 @@ pub async fn update(state: &State, call: Call<'_>) -> Result<Response<Body>, Api
     let body = call.body;
     let (document, lsn) = state
         .bridge
-        .write(ack, move |engine, how| engine.update(&collection, &id, &body.bytes, how))
+        .write(ack, move |engine, how| {
+            engine.update(&collection, &id, &body.bytes, how)
+        })
         .await?;
     Ok(written(StatusCode::OK, document, lsn))
 }

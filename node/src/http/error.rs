@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use godb_engine::{EngineError, json};
 use godb_store::StoreError;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
@@ -63,7 +65,12 @@ struct Row {
     retry_after_seconds: Option<&'static str>,
 }
 
-const fn row(kind: Kind, name: &'static str, status: StatusCode, retry: Option<&'static str>) -> Row {
+const fn row(
+    kind: Kind,
+    name: &'static str,
+    status: StatusCode,
+    retry: Option<&'static str>,
+) -> Row {
     Row {
         kind,
         name,
@@ -72,30 +79,125 @@ const fn row(kind: Kind, name: &'static str, status: StatusCode, retry: Option<&
     }
 }
 
-const INTERNAL: Row = row(Kind::Internal, "internal", StatusCode::INTERNAL_SERVER_ERROR, None);
+const INTERNAL: Row = row(
+    Kind::Internal,
+    "internal",
+    StatusCode::INTERNAL_SERVER_ERROR,
+    None,
+);
 
 /// The table: a row for every kind.
 const TABLE: [Row; 20] = [
-    row(Kind::InvalidJson, "invalid_json", StatusCode::BAD_REQUEST, None),
-    row(Kind::InvalidRequest, "invalid_request", StatusCode::BAD_REQUEST, None),
-    row(Kind::InvalidName, "invalid_name", StatusCode::BAD_REQUEST, None),
-    row(Kind::InvalidDocument, "invalid_document", StatusCode::BAD_REQUEST, None),
-    row(Kind::InvalidQuery, "invalid_query", StatusCode::BAD_REQUEST, None),
-    row(Kind::Unauthorized, "unauthorized", StatusCode::UNAUTHORIZED, None),
+    row(
+        Kind::InvalidJson,
+        "invalid_json",
+        StatusCode::BAD_REQUEST,
+        None,
+    ),
+    row(
+        Kind::InvalidRequest,
+        "invalid_request",
+        StatusCode::BAD_REQUEST,
+        None,
+    ),
+    row(
+        Kind::InvalidName,
+        "invalid_name",
+        StatusCode::BAD_REQUEST,
+        None,
+    ),
+    row(
+        Kind::InvalidDocument,
+        "invalid_document",
+        StatusCode::BAD_REQUEST,
+        None,
+    ),
+    row(
+        Kind::InvalidQuery,
+        "invalid_query",
+        StatusCode::BAD_REQUEST,
+        None,
+    ),
+    row(
+        Kind::Unauthorized,
+        "unauthorized",
+        StatusCode::UNAUTHORIZED,
+        None,
+    ),
     row(Kind::Forbidden, "forbidden", StatusCode::FORBIDDEN, None),
-    row(Kind::DocumentNotFound, "document_not_found", StatusCode::NOT_FOUND, None),
-    row(Kind::RouteNotFound, "route_not_found", StatusCode::NOT_FOUND, None),
-    row(Kind::MethodNotAllowed, "method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, None),
-    row(Kind::RequestTimeout, "request_timeout", StatusCode::REQUEST_TIMEOUT, None),
-    row(Kind::AlreadyExists, "already_exists", StatusCode::CONFLICT, None),
-    row(Kind::PreconditionFailed, "precondition_failed", StatusCode::PRECONDITION_FAILED, None),
-    row(Kind::TooLarge, "too_large", StatusCode::PAYLOAD_TOO_LARGE, None),
-    row(Kind::UnsupportedMediaType, "unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
-    row(Kind::TooManyRequests, "too_many_requests", StatusCode::TOO_MANY_REQUESTS, Some("1")),
+    row(
+        Kind::DocumentNotFound,
+        "document_not_found",
+        StatusCode::NOT_FOUND,
+        None,
+    ),
+    row(
+        Kind::RouteNotFound,
+        "route_not_found",
+        StatusCode::NOT_FOUND,
+        None,
+    ),
+    row(
+        Kind::MethodNotAllowed,
+        "method_not_allowed",
+        StatusCode::METHOD_NOT_ALLOWED,
+        None,
+    ),
+    row(
+        Kind::RequestTimeout,
+        "request_timeout",
+        StatusCode::REQUEST_TIMEOUT,
+        None,
+    ),
+    row(
+        Kind::AlreadyExists,
+        "already_exists",
+        StatusCode::CONFLICT,
+        None,
+    ),
+    row(
+        Kind::PreconditionFailed,
+        "precondition_failed",
+        StatusCode::PRECONDITION_FAILED,
+        None,
+    ),
+    row(
+        Kind::TooLarge,
+        "too_large",
+        StatusCode::PAYLOAD_TOO_LARGE,
+        None,
+    ),
+    row(
+        Kind::UnsupportedMediaType,
+        "unsupported_media_type",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        None,
+    ),
+    row(
+        Kind::TooManyRequests,
+        "too_many_requests",
+        StatusCode::TOO_MANY_REQUESTS,
+        Some("1"),
+    ),
     INTERNAL,
-    row(Kind::Unavailable, "unavailable", StatusCode::SERVICE_UNAVAILABLE, Some("5")),
-    row(Kind::OutcomeUnknown, "outcome_unknown", StatusCode::SERVICE_UNAVAILABLE, Some("5")),
-    row(Kind::DiskFull, "disk_full", StatusCode::INSUFFICIENT_STORAGE, Some("30")),
+    row(
+        Kind::Unavailable,
+        "unavailable",
+        StatusCode::SERVICE_UNAVAILABLE,
+        Some("5"),
+    ),
+    row(
+        Kind::OutcomeUnknown,
+        "outcome_unknown",
+        StatusCode::SERVICE_UNAVAILABLE,
+        Some("5"),
+    ),
+    row(
+        Kind::DiskFull,
+        "disk_full",
+        StatusCode::INSUFFICIENT_STORAGE,
+        Some("30"),
+    ),
 ];
 
 impl Kind {
@@ -176,9 +278,10 @@ impl ApiError {
 
 fn accepts_problem(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|value| {
-        value
-            .to_str()
-            .is_ok_and(|text| text.to_ascii_lowercase().contains("application/problem+json"))
+        value.to_str().is_ok_and(|text| {
+            text.to_ascii_lowercase()
+                .contains("application/problem+json")
+        })
     })
 }
 
@@ -249,10 +352,15 @@ mod tests {
 
     #[test]
     fn only_what_wrote_nothing_is_a_4xx() {
-        let unknown = ApiError::from(EngineError::OutcomeUnknown { cause: "sync".into() });
+        let unknown = ApiError::from(EngineError::OutcomeUnknown {
+            cause: "sync".into(),
+        });
         assert_eq!(unknown.kind.row().status.as_u16(), 503);
         assert_eq!(unknown.kind.row().name, "outcome_unknown");
-        let full = EngineError::DiskFull { free_bytes: 1, reserve_bytes: 2 };
+        let full = EngineError::DiskFull {
+            free_bytes: 1,
+            reserve_bytes: 2,
+        };
         assert_eq!(ApiError::from(full).kind.row().status.as_u16(), 507);
     }
 

@@ -62,7 +62,11 @@ fn decode<'a>(raw: &'a str, what: &'static str) -> Result<Cow<'a, str>, ApiError
 /// Names and values of a query string, in order. `+` is a space, as forms write it.
 pub fn query_pairs(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
     let mut pairs = Vec::new();
-    for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+    for part in query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|part| !part.is_empty())
+    {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         pairs.push((query_text(name)?, query_text(value)?));
     }
@@ -81,9 +85,9 @@ pub fn durability(headers: &HeaderMap) -> Result<Option<Durability>, ApiError> {
         return Ok(None);
     };
     let text = value.to_str().unwrap_or("?");
-    text.parse()
-        .map(Some)
-        .map_err(|fault: String| ApiError::new(Kind::InvalidRequest, format!("Durability: {fault}")))
+    text.parse().map(Some).map_err(|fault: String| {
+        ApiError::new(Kind::InvalidRequest, format!("Durability: {fault}"))
+    })
 }
 
 /// Whether the request says `If-None-Match: *`. Other preconditions are not known yet, and one
@@ -235,9 +239,14 @@ async fn next_piece<B: HttpBody<Data = Bytes>>(
 ) -> Result<Option<Bytes>, ApiError> {
     loop {
         let piece_deadline = deadline.min(Instant::now() + BODY_PIECE_TIMEOUT);
-        let frame = timeout_at(piece_deadline, body.frame()).await.map_err(|_| {
-            ApiError::new(Kind::RequestTimeout, "the request's body did not arrive in time")
-        })?;
+        let frame = timeout_at(piece_deadline, body.frame())
+            .await
+            .map_err(|_| {
+                ApiError::new(
+                    Kind::RequestTimeout,
+                    "the request's body did not arrive in time",
+                )
+            })?;
         match frame {
             None => return Ok(None),
             Some(Err(_)) => {
@@ -270,7 +279,10 @@ async fn grow_budget(
         .ok()
         .and_then(Result::ok)
         .ok_or_else(|| {
-            ApiError::new(Kind::TooManyRequests, "too many large requests at once; nothing was written")
+            ApiError::new(
+                Kind::TooManyRequests,
+                "too many large requests at once; nothing was written",
+            )
         })?;
     match held {
         Some(permit) => permit.merge(more),

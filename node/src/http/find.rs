@@ -8,9 +8,9 @@ use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use super::error::{ApiError, Kind};
+use super::extract::query_pairs;
 use super::stream::{DocumentBody, source};
 use super::{Call, State, batch, json_body};
-use super::extract::query_pairs;
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = godb_engine::limits::MAX_PAGE_DOCUMENTS;
@@ -26,7 +26,11 @@ pub async fn find(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiEr
         .bridge
         .read(move |engine, io| engine.find(&collection, &query, io))
         .await?;
-    let body = batch::list(b"{\"documents\":[".to_vec(), &page.documents, tail(&page).as_bytes());
+    let body = batch::list(
+        b"{\"documents\":[".to_vec(),
+        &page.documents,
+        tail(&page).as_bytes(),
+    );
     Ok(json_body(StatusCode::OK, body))
 }
 
@@ -36,7 +40,10 @@ pub async fn find_with_stream(state: &State, call: Call<'_>) -> Result<Response<
     let pairs = query_pairs(call.parts.uri.query())?;
     let filter = filter(&pairs)?;
     let permit = state.streams.clone().try_acquire_owned().map_err(|_| {
-        ApiError::new(Kind::TooManyRequests, "too many streams are open; try again when one has ended")
+        ApiError::new(
+            Kind::TooManyRequests,
+            "too many streams are open; try again when one has ended",
+        )
     })?;
     let name = collection.clone();
     let stream = state
@@ -65,7 +72,11 @@ fn read_query(pairs: &[(String, String)]) -> Result<Find, ApiError> {
         None => DEFAULT_LIMIT,
         Some(text) => match text.parse() {
             Ok(limit @ 1..=MAX_LIMIT) => limit,
-            _ => return Err(invalid(format!("limit must be a number from 1 to {MAX_LIMIT}"))),
+            _ => {
+                return Err(invalid(format!(
+                    "limit must be a number from 1 to {MAX_LIMIT}"
+                )));
+            }
         },
     };
     let offset: Option<u64> = once(pairs, "offset")?
@@ -104,7 +115,10 @@ fn invalid(message: impl Into<String>) -> ApiError {
 }
 
 fn tail(page: &Page) -> String {
-    let mut out = format!("],\"has_next\":{},\"has_prev\":{}", page.has_next, page.has_prev);
+    let mut out = format!(
+        "],\"has_next\":{},\"has_prev\":{}",
+        page.has_next, page.has_prev
+    );
     // Writing to a String cannot fail, and a cursor's text needs no escaping.
     if let Some(cursor) = &page.next_cursor {
         let _ = write!(out, ",\"next_cursor\":\"{cursor}\"");
@@ -135,10 +149,24 @@ mod tests {
         assert!(matches!(find.page, PageStart::Offset(0)));
         assert_eq!(read("limit=1000&offset=7").unwrap().limit, 1000);
         for query in [
-            "limit=0", "limit=1001", "limit=-1", "limit=x", "limit=", "limit=1&limit=1", "offset=-1",
-            "offset=1.5", "after=nonsense", "before=", "after=a&before=b", "limit=5000000000000",
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=x",
+            "limit=",
+            "limit=1&limit=1",
+            "offset=-1",
+            "offset=1.5",
+            "after=nonsense",
+            "before=",
+            "after=a&before=b",
+            "limit=5000000000000",
         ] {
-            assert_eq!(read(query).err().unwrap().kind, Kind::InvalidQuery, "{query}");
+            assert_eq!(
+                read(query).err().unwrap().kind,
+                Kind::InvalidQuery,
+                "{query}"
+            );
         }
     }
 
@@ -152,6 +180,9 @@ mod tests {
             prev_cursor: None,
             total: Some(3),
         };
-        assert_eq!(tail(&page), r#"],"has_next":false,"has_prev":true,"total":3}"#);
+        assert_eq!(
+            tail(&page),
+            r#"],"has_next":false,"has_prev":true,"total":3}"#
+        );
     }
 }

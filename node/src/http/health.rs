@@ -11,7 +11,11 @@ pub fn health(state: &State) -> Response<Body> {
     let (status, word, message) = match state.lifecycle.phase() {
         Phase::Ready => (StatusCode::OK, "healthy", "godb is serving"),
         Phase::Recovering => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "recovering"),
-        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "shutting down"),
+        Phase::Draining => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unhealthy",
+            "shutting down",
+        ),
         Phase::Failed => (
             StatusCode::SERVICE_UNAVAILABLE,
             "unhealthy",

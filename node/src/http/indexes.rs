@@ -15,7 +15,8 @@ pub async fn list(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiEr
         .bridge
         .blocking(move |engine| engine.indexes(&name))
         .await?;
-    let mut out = format!("{{\"success\":true,\"collection\":\"{collection}\",\"indexes\":[").into_bytes();
+    let mut out =
+        format!("{{\"success\":true,\"collection\":\"{collection}\",\"indexes\":[").into_bytes();
     for (place, index) in indexes.iter().enumerate() {
         if place > 0 {
             out.push(b',');

@@ -114,7 +114,11 @@ impl Router {
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let status = response.status();
-        in_flight.end(route.map(|route| route.operation), status, started.elapsed());
+        in_flight.end(
+            route.map(|route| route.operation),
+            status,
+            started.elapsed(),
+        );
         tracing::debug!(
             method = %parts.method,
             path = parts.uri.path(),
@@ -186,7 +190,10 @@ impl Router {
 }
 
 impl crate::server::Service for Router {
-    async fn call(&self, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn call(
+        &self,
+        request: Request<hyper::body::Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
         Ok(self.handle(request).await)
     }
 }
@@ -210,5 +217,7 @@ pub fn json_body(status: StatusCode, body: Body) -> Response<Body> {
 pub fn route_label(operation: Option<Operation>) -> (&'static str, &'static str) {
     operation
         .and_then(|operation| ROUTES.get(operation as usize))
-        .map_or(("unmatched", "other"), |route| (route.template, route.method))
+        .map_or(("unmatched", "other"), |route| {
+            (route.template, route.method)
+        })
 }

@@ -40,11 +40,23 @@ pub fn document() -> Value {
 fn path_item(template: &str) -> Value {
     let mut parameters = Vec::new();
     for (name, description, schema) in [
-        ("collection", "The collection; made by the first write", json!({
-            "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$", "not": {"enum": [".", ".."]},
-        })),
-        ("id", "Any UTF-8 of 1 to 512 bytes, percent-encoded", json!({"type": "string", "minLength": 1})),
-        ("field", "Name of a field, or a dotted path to one", json!({"type": "string", "minLength": 1})),
+        (
+            "collection",
+            "The collection; made by the first write",
+            json!({
+                "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$", "not": {"enum": [".", ".."]},
+            }),
+        ),
+        (
+            "id",
+            "Any UTF-8 of 1 to 512 bytes, percent-encoded",
+            json!({"type": "string", "minLength": 1}),
+        ),
+        (
+            "field",
+            "Name of a field, or a dotted path to one",
+            json!({"type": "string", "minLength": 1}),
+        ),
     ] {
         if template.contains(&format!("{{{name}}}")) {
             parameters.push(json!({
@@ -95,65 +107,161 @@ const fn row(
 
 fn meaning(operation: Operation) -> Meaning {
     match operation {
-        Operation::Health => row("health", "Whether the node can serve", "200", None, Some("Health"), &["503"]),
-        Operation::OpenApi => row("openapi", "This document", "200", None, Some("OpenApi"), &[]),
-        Operation::Insert => row("insert", "Add a document; without `_id` it gets one", "201", Some("Document"), Some("StoredDocument"), WRITE),
-        Operation::BatchInsert => row("batchInsert", "Add 1 to 1000 documents, all or none", "201", Some("BatchInsert"), Some("BatchInserted"), WRITE),
-        Operation::BatchUpdate => row("batchUpdate", "Change 1 to 1000 documents in order, all or none", "200", Some("BatchUpdate"), Some("BatchUpdated"), WRITE),
-        Operation::Get => row("get", "Read a document", "200", None, Some("StoredDocument"), READ),
-        Operation::Update => row("update", "Set fields of a document (shallow merge; null is stored)", "200", Some("Document"), Some("StoredDocument"), WRITE),
-        Operation::Replace => row("replace", "Replace a document; with If-None-Match: * create it (201)", "200", Some("Document"), Some("StoredDocument"), WRITE),
+        Operation::Health => row(
+            "health",
+            "Whether the node can serve",
+            "200",
+            None,
+            Some("Health"),
+            &["503"],
+        ),
+        Operation::OpenApi => row(
+            "openapi",
+            "This document",
+            "200",
+            None,
+            Some("OpenApi"),
+            &[],
+        ),
+        Operation::Insert => row(
+            "insert",
+            "Add a document; without `_id` it gets one",
+            "201",
+            Some("Document"),
+            Some("StoredDocument"),
+            WRITE,
+        ),
+        Operation::BatchInsert => row(
+            "batchInsert",
+            "Add 1 to 1000 documents, all or none",
+            "201",
+            Some("BatchInsert"),
+            Some("BatchInserted"),
+            WRITE,
+        ),
+        Operation::BatchUpdate => row(
+            "batchUpdate",
+            "Change 1 to 1000 documents in order, all or none",
+            "200",
+            Some("BatchUpdate"),
+            Some("BatchUpdated"),
+            WRITE,
+        ),
+        Operation::Get => row(
+            "get",
+            "Read a document",
+            "200",
+            None,
+            Some("StoredDocument"),
+            READ,
+        ),
+        Operation::Update => row(
+            "update",
+            "Set fields of a document (shallow merge; null is stored)",
+            "200",
+            Some("Document"),
+            Some("StoredDocument"),
+            WRITE,
+        ),
+        Operation::Replace => row(
+            "replace",
+            "Replace a document; with If-None-Match: * create it (201)",
+            "200",
+            Some("Document"),
+            Some("StoredDocument"),
+            WRITE,
+        ),
         Operation::Delete => row("delete", "Remove a document", "204", None, None, WRITE),
-        Operation::Find => row("find", "A page of documents in the order of `_id`", "200", None, Some("Page"), READ),
-        Operation::FindStream => row("findWithStream", "All documents that match, one a line; a stream that cannot be finished is cut, never ended", "200", None, Some("Documents"), &["400", "429", "500"]),
-        Operation::Indexes => row("indexes", "Names of the indexes; none for a missing collection", "200", None, Some("Indexes"), READ),
-        Operation::CreateIndex => row("createIndex", "Make an index, and answer when it is ready and durable; one that exists is left alone", "201", None, Some("IndexCreated"), &["400", "500", "503", "507"]),
+        Operation::Find => row(
+            "find",
+            "A page of documents in the order of `_id`",
+            "200",
+            None,
+            Some("Page"),
+            READ,
+        ),
+        Operation::FindStream => row(
+            "findWithStream",
+            "All documents that match, one a line; a stream that cannot be finished is cut, never ended",
+            "200",
+            None,
+            Some("Documents"),
+            &["400", "429", "500"],
+        ),
+        Operation::Indexes => row(
+            "indexes",
+            "Names of the indexes; none for a missing collection",
+            "200",
+            None,
+            Some("Indexes"),
+            READ,
+        ),
+        Operation::CreateIndex => row(
+            "createIndex",
+            "Make an index, and answer when it is ready and durable; one that exists is left alone",
+            "201",
+            None,
+            Some("IndexCreated"),
+            &["400", "500", "503", "507"],
+        ),
     }
 }
 
 fn operation(route: &Route) -> Value {
     let meaning = meaning(route.operation);
-    let mut success = json!({"description": "Success"});
-    if let Some(schema) = meaning.gives {
-        success["content"] = content(schema);
-    }
     let is_write = meaning.refusals.contains(&"507") && route.operation != Operation::CreateIndex;
+    let mut out = Map::new();
+    out.insert("operationId".to_owned(), json!(meaning.id));
+    out.insert("summary".to_owned(), json!(meaning.summary));
+    out.insert(
+        "responses".to_owned(),
+        responses(route.operation, &meaning, is_write),
+    );
+    if route.body == BodyUse::Json {
+        let body = json!({
+            "required": true,
+            "content": content(meaning.takes.unwrap_or("Document")),
+            "description": format!("Exactly one JSON object of at most {MAX_BODY_BYTES} bytes"),
+        });
+        out.insert("requestBody".to_owned(), body);
+    }
+    let parameters = parameters(route.operation, is_write);
+    if !parameters.is_empty() {
+        out.insert("parameters".to_owned(), Value::Array(parameters));
+    }
+    Value::Object(out)
+}
+
+fn responses(operation: Operation, meaning: &Meaning, is_write: bool) -> Value {
+    let mut success = Map::new();
+    success.insert("description".to_owned(), json!("Success"));
+    if let Some(schema) = meaning.gives {
+        success.insert("content".to_owned(), content(schema));
+    }
     if is_write {
-        success["headers"] = json!({"X-Godb-Lsn": {"$ref": "#/components/headers/Lsn"}});
+        let lsn = json!({"X-Godb-Lsn": {"$ref": "#/components/headers/Lsn"}});
+        success.insert("headers".to_owned(), lsn);
     }
     let mut responses = Map::new();
-    responses.insert(meaning.status.to_owned(), success.clone());
-    if route.operation == Operation::Replace {
-        responses.insert("201".to_owned(), success);
+    responses.insert(meaning.status.to_owned(), Value::Object(success.clone()));
+    if operation == Operation::Replace {
+        responses.insert("201".to_owned(), Value::Object(success));
     }
     for refusal in meaning.refusals {
-        let schema = if route.operation == Operation::Health { "Health" } else { "Error" };
-        let mut content = content(schema);
-        if schema == "Error" {
-            content["application/problem+json"] = json!({"schema": reference("Problem")});
-        }
+        let content = if operation == Operation::Health {
+            content("Health")
+        } else {
+            json!({
+                "application/json": {"schema": reference("Error")},
+                "application/problem+json": {"schema": reference("Problem")},
+            })
+        };
         responses.insert(
             (*refusal).to_owned(),
             json!({"description": refusal_text(refusal), "content": content}),
         );
     }
-    let mut out = json!({
-        "operationId": meaning.id,
-        "summary": meaning.summary,
-        "responses": responses,
-    });
-    if route.body == BodyUse::Json {
-        let content = content(meaning.takes.unwrap_or("Document"));
-        out["requestBody"] = json!({
-            "required": true, "content": content,
-            "description": format!("Exactly one JSON object of at most {MAX_BODY_BYTES} bytes"),
-        });
-    }
-    let parameters = parameters(route.operation, is_write);
-    if !parameters.is_empty() {
-        out["parameters"] = Value::Array(parameters);
-    }
-    out
+    Value::Object(responses)
 }
 
 fn refusal_text(status: &str) -> &'static str {
@@ -173,12 +281,8 @@ fn refusal_text(status: &str) -> &'static str {
 }
 
 fn parameters(operation: Operation, is_write: bool) -> Vec<Value> {
-    let query = |name: &str, description: &str, schema: Value| {
-        json!({"name": name, "in": "query", "description": description, "schema": schema})
-    };
-    let header = |name: &str, description: &str, schema: Value| {
-        json!({"name": name, "in": "header", "description": description, "schema": schema})
-    };
+    let query = |name: &str, description: &str, schema: Value| json!({"name": name, "in": "query", "description": description, "schema": schema});
+    let header = |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "description": description, "schema": schema});
     let filter = || {
         json!({
             "name": "filter", "in": "query", "style": "form", "explode": true,
@@ -188,10 +292,26 @@ fn parameters(operation: Operation, is_write: bool) -> Vec<Value> {
     };
     let mut out = match operation {
         Operation::Find => vec![
-            query("limit", "Most documents of the page", json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 50})),
-            query("offset", "Documents to skip", json!({"type": "integer", "minimum": 0, "default": 0})),
-            query("after", "The page that follows this cursor", json!({"type": "string"})),
-            query("before", "The page that ends just before this cursor", json!({"type": "string"})),
+            query(
+                "limit",
+                "Most documents of the page",
+                json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}),
+            ),
+            query(
+                "offset",
+                "Documents to skip",
+                json!({"type": "integer", "minimum": 0, "default": 0}),
+            ),
+            query(
+                "after",
+                "The page that follows this cursor",
+                json!({"type": "string"}),
+            ),
+            query(
+                "before",
+                "The page that ends just before this cursor",
+                json!({"type": "string"}),
+            ),
             filter(),
         ],
         Operation::FindStream => vec![filter()],
@@ -226,7 +346,8 @@ fn object(required: &[&str], properties: Value) -> Value {
 
 fn schemas() -> Value {
     let documents = || json!({"type": "array", "items": reference("StoredDocument")});
-    let items = |schema: Value| json!({"type": "array", "minItems": 1, "maxItems": 1000, "items": schema});
+    let items =
+        |schema: Value| json!({"type": "array", "minItems": 1, "maxItems": 1000, "items": schema});
     let success = || json!({"const": true});
     json!({
         "Document": {"type": "object", "properties": {"_id": {"type": "string", "minLength": 1}}},

@@ -200,16 +200,30 @@ mod tests {
     fn parameters_are_taken_as_they_stand() {
         let matched = match_path("/collections/a.b/documents/x%2Fy").unwrap();
         assert_eq!((matched.collection, matched.last), ("a.b", "x%2Fy"));
-        assert_eq!(match_path("/collections/batch/batch").unwrap().collection, "batch");
+        assert_eq!(
+            match_path("/collections/batch/batch").unwrap().collection,
+            "batch"
+        );
     }
 
     #[test]
     fn what_is_not_a_route_is_not_found() {
         for path in [
-            "", "/", "/healthz", "/health/", "/collections", "/collections/", "/collections//find",
-            "/collections/c/", "/collections/c/documents", "/collections/c/documents/",
-            "/collections/c/documents/a/b", "/collections/c/find/x", "/collections/c/indexes/",
-            "/collections/c/other", "/collections/c/batch/",
+            "",
+            "/",
+            "/healthz",
+            "/health/",
+            "/collections",
+            "/collections/",
+            "/collections//find",
+            "/collections/c/",
+            "/collections/c/documents",
+            "/collections/c/documents/",
+            "/collections/c/documents/a/b",
+            "/collections/c/find/x",
+            "/collections/c/indexes/",
+            "/collections/c/other",
+            "/collections/c/batch/",
         ] {
             assert_eq!(match_path(path), None, "{path}");
         }

@@ -68,10 +68,7 @@ impl DocumentBody {
     }
 
     /// The next chunk, once it is there.
-    pub fn poll_chunk(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Interrupted>>> {
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
         let State::Reading(task) = &mut self.state else {
             return Poll::Ready(None);
         };
@@ -117,7 +114,10 @@ fn next_chunk(source: &mut Source, separator: &mut Separator) -> Result<Chunk, E
                 *separator = Separator::Comma;
                 out.extend_from_slice(&document);
                 if out.len() >= CHUNK_BYTES {
-                    return Ok(Chunk { bytes: out.freeze(), last: false });
+                    return Ok(Chunk {
+                        bytes: out.freeze(),
+                        last: false,
+                    });
                 }
             }
             None => {
@@ -125,7 +125,10 @@ fn next_chunk(source: &mut Source, separator: &mut Separator) -> Result<Chunk, E
                     Separator::Open => b"[]\n",
                     Separator::Comma => b"\n]\n",
                 });
-                return Ok(Chunk { bytes: out.freeze(), last: true });
+                return Ok(Chunk {
+                    bytes: out.freeze(),
+                    last: true,
+                });
             }
         }
     }
@@ -155,12 +158,19 @@ mod tests {
     #[tokio::test]
     async fn it_is_an_array_with_one_document_a_line() {
         for count in [0, 1, 2, 5000] {
-            let items = (0..count).map(|n| Ok(Bytes::from(format!("{{\"n\":{n},\"pad\":\"{n:050}\"}}"))));
-            let collected = body(items.collect(), Arc::default()).collect().await.unwrap();
+            let items =
+                (0..count).map(|n| Ok(Bytes::from(format!("{{\"n\":{n},\"pad\":\"{n:050}\"}}"))));
+            let collected = body(items.collect(), Arc::default())
+                .collect()
+                .await
+                .unwrap();
             let text = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
             let value: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
             assert_eq!(value.len(), count);
-            assert_eq!(text.lines().filter(|line| line.starts_with('{')).count(), count);
+            assert_eq!(
+                text.lines().filter(|line| line.starts_with('{')).count(),
+                count
+            );
         }
     }
 

@@ -52,13 +52,19 @@ impl HttpMetrics {
             "Requests refused because of a limit or the node's state.",
             &["reason"],
         )?;
-        let operations = ROUTES.iter().map(|route| Some(route.operation)).chain([None]);
+        let operations = ROUTES
+            .iter()
+            .map(|route| Some(route.operation))
+            .chain([None]);
         let routes = operations
             .map(|operation| {
                 let (route, method) = route_label(operation);
                 let by_status = |status: u16| {
                     let code = status.to_string();
-                    (status, requests.with_label_values(&[route, method, code.as_str()]))
+                    (
+                        status,
+                        requests.with_label_values(&[route, method, code.as_str()]),
+                    )
                 };
                 RouteMetrics {
                     by_status: STATUSES.into_iter().map(by_status).collect(),
@@ -111,7 +117,9 @@ impl InFlight<'_> {
     pub fn end(mut self, operation: Option<Operation>, status: StatusCode, took: Duration) {
         self.ended = true;
         let routes = &self.metrics.routes;
-        let place = operation.map_or(routes.len().saturating_sub(1), |operation| operation as usize);
+        let place = operation.map_or(routes.len().saturating_sub(1), |operation| {
+            operation as usize
+        });
         let status = status.as_u16();
         if let Some(route) = routes.get(place) {
             increment(&route.by_status, status);

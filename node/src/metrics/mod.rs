@@ -49,7 +49,11 @@ impl Metrics {
     pub fn new() -> Result<Self> {
         let registry = Registry::new();
         let make = Maker(&registry);
-        let build = make.gauges("godb_build_info", "The running version; always 1.", &["version"])?;
+        let build = make.gauges(
+            "godb_build_info",
+            "The running version; always 1.",
+            &["version"],
+        )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
             http: Arc::new(HttpMetrics::new(&make)?),
@@ -88,13 +92,18 @@ impl Metrics {
         for listener in ["documents", "admin"] {
             drop(metrics.connections(listener));
         }
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
         Ok(metrics)
     }
 
     /// The metrics of one listener's connections.
     pub fn connections(&self, listener: &str) -> ConnectionMetrics {
-        let closed = |reason| self.connections_closed.with_label_values(&[listener, reason]);
+        let closed = |reason| {
+            self.connections_closed
+                .with_label_values(&[listener, reason])
+        };
         ConnectionMetrics {
             open: self.connections.with_label_values(&[listener]),
             send_timeouts: closed("send"),
@@ -110,8 +119,15 @@ impl Metrics {
 
     /// Everything in the text format 0.0.4. `refresh` is called with no other rendering at work,
     /// to bring in what is only known by asking.
-    pub fn render(&self, lifecycle: &Lifecycle, refresh: impl FnOnce(&StoreMetrics)) -> Result<Vec<u8>> {
-        let rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn render(
+        &self,
+        lifecycle: &Lifecycle,
+        refresh: impl FnOnce(&StoreMetrics),
+    ) -> Result<Vec<u8>> {
+        let rendering = self
+            .rendering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let now = lifecycle.phase();
         for phase in Phase::ALL {
             let value = i64::from(phase == now);
@@ -129,7 +145,10 @@ impl Metrics {
 
     /// Notes the start of the process.
     pub fn set_started(&self, lifecycle: &Lifecycle) {
-        let since = lifecycle.started_at().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = lifecycle
+            .started_at()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         self.store.start_time.set(since.as_secs_f64());
     }
 }

@@ -51,7 +51,9 @@ impl NodeObserver {
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -100,7 +102,8 @@ impl Observer for NodeObserver {
     }
 
     fn compaction_done(&self, bytes_read: u64, bytes_written: u64, took: Duration) {
-        self.metrics.compaction_done(bytes_read, bytes_written, took);
+        self.metrics
+            .compaction_done(bytes_read, bytes_written, took);
     }
 
     fn compaction_failed(&self, cause: &str) {

@@ -95,10 +95,7 @@ impl StoreMetrics {
                 "godb_start_time_seconds",
                 "When the process started, in seconds since 1970.",
             )?,
-            wal_sync: make.durations(
-                "godb_wal_fsync_duration_seconds",
-                "Syncs of the log.",
-            )?,
+            wal_sync: make.durations("godb_wal_fsync_duration_seconds", "Syncs of the log.")?,
             wal_errors: make.counter(
                 "godb_wal_fsync_errors_total",
                 "Writes or syncs of the log that failed; one is final.",
@@ -115,7 +112,8 @@ impl StoreMetrics {
                 "godb_wal_appended_records_total",
                 "Transactions written to the log.",
             )?,
-            wal_bytes: make.counter("godb_wal_appended_bytes_total", "Bytes written to the log.")?,
+            wal_bytes: make
+                .counter("godb_wal_appended_bytes_total", "Bytes written to the log.")?,
             wal_write: make.durations("godb_wal_write_duration_seconds", "Writes of the log.")?,
             wal_group: make.histogram(
                 "godb_wal_group_transactions",
@@ -152,7 +150,8 @@ impl StoreMetrics {
                 "godb_compaction_written_bytes_total",
                 "Bytes that compactions wrote.",
             )?,
-            recovery_lsn: make.gauge("godb_recovery_lsn", "The last LSN that recovery replayed.")?,
+            recovery_lsn: make
+                .gauge("godb_recovery_lsn", "The last LSN that recovery replayed.")?,
             recovery_bytes_read: make.gauge(
                 "godb_recovery_log_read_bytes",
                 "Bytes of log that recovery has read.",
@@ -179,19 +178,29 @@ impl StoreMetrics {
                     "1 if a stop of the machine took transactions acknowledged below full.",
                 )?,
             },
-            watermarks: children(make.gauges(
-                "godb_wal_lsn",
-                "Newest LSN by how far it has come.",
-                &["mark"],
-            )?, &["appended", "written", "durable", "visible", "checkpointed"]),
+            watermarks: children(
+                make.gauges(
+                    "godb_wal_lsn",
+                    "Newest LSN by how far it has come.",
+                    &["mark"],
+                )?,
+                &["appended", "written", "durable", "visible", "checkpointed"],
+            ),
             segments: make.gauge("godb_wal_segments", "Log segments in use.")?,
-            log_bytes: make.gauge("godb_wal_size_bytes", "Bytes of log that a recovery would read.")?,
-            memory: children(make.gauges(
-                "godb_memory_bytes",
-                "Bytes held in memory, by part.",
-                &["part"],
-            )?, &["memtables", "block_cache", "tables"]),
-            memory_limit: make.gauge("godb_memory_limit_bytes", "Budget for all parts together.")?,
+            log_bytes: make.gauge(
+                "godb_wal_size_bytes",
+                "Bytes of log that a recovery would read.",
+            )?,
+            memory: children(
+                make.gauges(
+                    "godb_memory_bytes",
+                    "Bytes held in memory, by part.",
+                    &["part"],
+                )?,
+                &["memtables", "block_cache", "tables"],
+            ),
+            memory_limit: make
+                .gauge("godb_memory_limit_bytes", "Budget for all parts together.")?,
             sealed_memtables: make.gauge(
                 "godb_memtables_sealed",
                 "Memtables that wait for a checkpoint.",
@@ -200,8 +209,14 @@ impl StoreMetrics {
             cache_misses: make.counter("godb_cache_misses_total", "Blocks read from the disk.")?,
             tables: make.gauges("godb_tables", "Tables by level.", &["level"])?,
             tables_bytes: make.gauge("godb_tables_size_bytes", "Bytes of all tables.")?,
-            disk_free: make.gauge("godb_disk_free_bytes", "Bytes free on the file system of the data.")?,
-            disk_size: make.gauge("godb_disk_size_bytes", "Size of the file system of the data.")?,
+            disk_free: make.gauge(
+                "godb_disk_free_bytes",
+                "Bytes free on the file system of the data.",
+            )?,
+            disk_size: make.gauge(
+                "godb_disk_size_bytes",
+                "Size of the file system of the data.",
+            )?,
             refusing_writes: make.gauge(
                 "godb_disk_refusing_writes",
                 "1 while writes are refused for lack of space.",
@@ -225,12 +240,16 @@ impl StoreMetrics {
     /// Makes the series that would otherwise appear with their first value.
     fn with_all_series(self) -> Self {
         for level in 0..LEVELS {
-            self.tables.with_label_values(&[level.to_string().as_str()]).set(0);
+            self.tables
+                .with_label_values(&[level.to_string().as_str()])
+                .set(0);
         }
         for level in Durability::ALL {
             self.durability.with_label_values(&[level.as_str()]).set(0);
         }
-        self.documents.with_label_values(&[OTHER_COLLECTIONS]).set(0);
+        self.documents
+            .with_label_values(&[OTHER_COLLECTIONS])
+            .set(0);
         self
     }
 
@@ -239,7 +258,9 @@ impl StoreMetrics {
         self.set_stats(&engine.stats());
         match engine.collections() {
             Ok(collections) => {
-                let counts = collections.iter().map(|one| (one.name.as_str(), one.documents));
+                let counts = collections
+                    .iter()
+                    .map(|one| (one.name.as_str(), one.documents));
                 self.set_documents(counts);
             }
             Err(error) => tracing::warn!(%error, "collections cannot be counted"),
@@ -251,7 +272,9 @@ impl StoreMetrics {
         self.recovery.seconds.set(report.took.as_secs_f64());
         self.recovery.transactions.set(signed(report.transactions));
         self.recovery.cut_bytes.set(signed(report.bytes_cut));
-        self.recovery.unsynced_loss.set(i64::from(report.unsynced_loss.is_some()));
+        self.recovery
+            .unsynced_loss
+            .set(i64::from(report.unsynced_loss.is_some()));
     }
 
     fn set_stats(&self, stats: &StoreStats) {
@@ -265,7 +288,11 @@ impl StoreMetrics {
         for (gauge, lsn) in self.watermarks.iter().zip(marks) {
             gauge.set(signed(lsn.0));
         }
-        let parts = [stats.memtable_bytes, stats.cache_bytes, stats.tables_memory_bytes];
+        let parts = [
+            stats.memtable_bytes,
+            stats.cache_bytes,
+            stats.tables_memory_bytes,
+        ];
         for (gauge, bytes) in self.memory.iter().zip(parts) {
             gauge.set(signed(bytes));
         }
@@ -281,8 +308,10 @@ impl StoreMetrics {
         self.tables_bytes.set(signed(stats.tables_bytes));
         self.segments.set(signed(stats.segments));
         self.log_bytes.set(signed(stats.log_bytes));
-        self.disk_free.set(signed(stats.disk_free_bytes.unwrap_or(0)));
-        self.disk_size.set(signed(stats.disk_total_bytes.unwrap_or(0)));
+        self.disk_free
+            .set(signed(stats.disk_free_bytes.unwrap_or(0)));
+        self.disk_size
+            .set(signed(stats.disk_total_bytes.unwrap_or(0)));
         self.refusing_writes.set(i64::from(stats.refusing_writes));
         self.views.set(signed(stats.views));
         for level in Durability::ALL {
@@ -299,7 +328,9 @@ impl StoreMetrics {
         for (place, (name, documents)) in counts.enumerate() {
             collections += 1;
             if place < MAX_COLLECTIONS {
-                self.documents.with_label_values(&[name]).set(signed(documents));
+                self.documents
+                    .with_label_values(&[name])
+                    .set(signed(documents));
             } else {
                 others = others.saturating_add(documents);
             }
@@ -316,7 +347,10 @@ impl StoreMetrics {
         self.wal_write.observe(took.as_secs_f64());
         if transactions > 0 {
             // Group sizes are far below 2^52.
-            #[expect(clippy::cast_precision_loss, reason = "a group holds at most a few thousand")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a group holds at most a few thousand"
+            )]
             self.wal_group.observe(transactions as f64);
         }
     }
@@ -326,7 +360,9 @@ impl StoreMetrics {
         self.checkpoint_bytes.inc_by(bytes);
         self.checkpoint_duration.observe(took.as_secs_f64());
         self.checkpoint_lsn.set(signed(lsn.0));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         self.checkpoint_time.set(now.as_secs_f64());
     }
 
@@ -345,7 +381,10 @@ impl StoreMetrics {
 }
 
 fn children(gauges: IntGaugeVec, labels: &[&str]) -> Vec<IntGauge> {
-    labels.iter().map(|label| gauges.with_label_values(&[*label])).collect()
+    labels
+        .iter()
+        .map(|label| gauges.with_label_values(&[*label]))
+        .collect()
 }
 
 /// Brings a counter up to a total that is kept elsewhere.

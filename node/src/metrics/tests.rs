@@ -57,7 +57,10 @@ fn names_follow_the_conventions() {
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();
         assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
-        assert!(name.starts_with("godb_") || name.starts_with("process_"), "{line}");
+        assert!(
+            name.starts_with("godb_") || name.starts_with("process_"),
+            "{line}"
+        );
         assert!(text.contains(&format!("# HELP {name} ")), "{line}");
         assert!(!name.contains("_ms") && !name.contains("_kb"), "{line}");
     }
@@ -68,7 +71,12 @@ fn names_follow_the_conventions() {
         .stderr(Stdio::piped())
         .spawn();
     if let Ok(mut child) = promtool {
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "{said}");

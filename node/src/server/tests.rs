@@ -37,10 +37,20 @@ async fn start(send_timeout: Duration, max_connections: usize) -> Running {
     let listener = listen(reserve(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(accept(listener, Echo, connections.clone(), max_connections, stopped));
+    tokio::spawn(accept(
+        listener,
+        Echo,
+        connections.clone(),
+        max_connections,
+        stopped,
+    ));
     let sweeping = connections.clone();
     tokio::spawn(async move { sweeping.sweep().await });
-    Running { address, connections, stop }
+    Running {
+        address,
+        connections,
+        stop,
+    }
 }
 
 async fn ask(stream: &mut TcpStream, path: &str) {

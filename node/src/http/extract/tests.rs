@@ -25,17 +25,31 @@ fn path_parameters_are_any_utf8() {
         assert_eq!(path_parameter(raw).unwrap(), decoded);
     }
     for raw in ["%", "%2", "%zz", "%ff", "%E2%82", "a%2Fb%"] {
-        assert_eq!(path_parameter(raw).unwrap_err().kind, Kind::InvalidRequest, "{raw}");
+        assert_eq!(
+            path_parameter(raw).unwrap_err().kind,
+            Kind::InvalidRequest,
+            "{raw}"
+        );
     }
 }
 
 #[test]
 fn query_pairs_keep_order_and_repetition() {
     let pairs = query_pairs(Some("a=1&b=x+y&a=%32&&c&=d&e=f=g")).unwrap();
-    let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
     assert_eq!(
         pairs,
-        [("a", "1"), ("b", "x y"), ("a", "2"), ("c", ""), ("", "d"), ("e", "f=g")]
+        [
+            ("a", "1"),
+            ("b", "x y"),
+            ("a", "2"),
+            ("c", ""),
+            ("", "d"),
+            ("e", "f=g")
+        ]
     );
     assert!(query_pairs(Some("a=%f")).is_err());
     assert!(query_pairs(None).unwrap().is_empty());
@@ -43,8 +57,16 @@ fn query_pairs_keep_order_and_repetition() {
 
 #[test]
 fn only_json_is_taken_for_json() {
-    for value in ["application/json", "Application/JSON; charset=UTF-8", "application/json;x=y"] {
-        assert_eq!(require_json(&headers(&[("content-type", value)])), Ok(()), "{value}");
+    for value in [
+        "application/json",
+        "Application/JSON; charset=UTF-8",
+        "application/json;x=y",
+    ] {
+        assert_eq!(
+            require_json(&headers(&[("content-type", value)])),
+            Ok(()),
+            "{value}"
+        );
     }
     assert_eq!(require_json(&HeaderMap::new()), Ok(()));
     for value in [
@@ -96,10 +118,14 @@ async fn the_limit_holds_for_chunked_bodies_too() {
     assert_eq!(at_limit.bytes.len(), MAX_BODY_BYTES);
     assert!(budget.available_permits() < BODY_BUDGET_UNITS);
     drop(at_limit);
-    let above = read_body(&none, chunked(17, piece), &budget).await.unwrap_err();
+    let above = read_body(&none, chunked(17, piece), &budget)
+        .await
+        .unwrap_err();
     assert_eq!(above.kind, Kind::TooLarge);
     let announced = headers(&[("content-length", "16777217")]);
-    let refused = read_body(&announced, chunked(0, 0), &budget).await.unwrap_err();
+    let refused = read_body(&announced, chunked(0, 0), &budget)
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind, Kind::TooLarge);
     assert_eq!(budget.available_permits(), BODY_BUDGET_UNITS);
 }
@@ -107,7 +133,11 @@ async fn the_limit_holds_for_chunked_bodies_too() {
 #[tokio::test]
 async fn pieces_are_joined_in_order() {
     let budget = Arc::new(Semaphore::new(BODY_BUDGET_UNITS));
-    let whole = read_body(&HeaderMap::new(), Full::new(Bytes::from_static(b"abc")), &budget);
+    let whole = read_body(
+        &HeaderMap::new(),
+        Full::new(Bytes::from_static(b"abc")),
+        &budget,
+    );
     assert_eq!(whole.await.unwrap().bytes, "abc");
     let empty = read_body(&HeaderMap::new(), chunked(0, 0), &budget);
     assert_eq!(empty.await.unwrap().bytes, "");
