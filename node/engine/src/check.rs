@@ -178,7 +178,10 @@ fn check_entries(
         if !owned {
             let id = String::from_utf8_lossy(&id);
             report.problem(|| {
-                format!("{name}: the index on `{}` has a stale entry of `{id}`", index.field)
+                format!(
+                    "{name}: the index on `{}` has a stale entry of `{id}`",
+                    index.field
+                )
             });
         }
         Ok(ControlFlow::Continue(()))

@@ -265,8 +265,9 @@ fn backfill(writer: &Writer<'_>, collection: &str, number: IndexNumber, since: L
             return Ok(());
         };
         if !ids.is_empty() {
-            let stage =
-                |transaction: &mut Transaction| stage_chunk(writer, transaction, collection, number, &ids);
+            let stage = |transaction: &mut Transaction| {
+                stage_chunk(writer, transaction, collection, number, &ids)
+            };
             // Not waited for: the last commit is, and it comes after all of them.
             drop(sweep::when_writable(store, || writer.transact(stage))?);
         }

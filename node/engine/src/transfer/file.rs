@@ -63,7 +63,8 @@ impl<'d> FileWriter<'d> {
         let file = match disk.open(&partial, OpenMode::Create) {
             // What a save that was broken off left behind.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                disk.remove(&partial).map_err(io_error("remove", &partial))?;
+                disk.remove(&partial)
+                    .map_err(io_error("remove", &partial))?;
                 disk.open(&partial, OpenMode::Create)
             }
             other => other,
