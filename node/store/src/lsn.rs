@@ -1,6 +1,7 @@
 //! Log sequence numbers and the watermarks that are ordered by them.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Log sequence number: one per transaction, the first is 1, dense within a run.
 ///
@@ -31,5 +32,65 @@ impl Lsn {
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// How far the store is, as LSNs. `appended >= written >= durable >= checkpointed` holds while a
+/// log is kept; `visible` is at most `appended` at `none` and `memory`, `written` at `os` and
+/// `durable` at `full`. Without a log, written and durable are the checkpoint's LSN.
+///
+/// None of them ever steps back.
+#[derive(Debug, Default)]
+pub(crate) struct Watermarks {
+    appended: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    visible: AtomicU64,
+    checkpointed: AtomicU64,
+}
+
+impl Watermarks {
+    /// All at `lsn`, but the checkpoint's, after recovery.
+    pub(crate) fn start(&self, lsn: Lsn, checkpointed: Lsn) {
+        for mark in [&self.appended, &self.written, &self.durable, &self.visible] {
+            mark.store(lsn.0, Ordering::Release);
+        }
+        self.checkpointed.store(checkpointed.0, Ordering::Release);
+    }
+
+    pub(crate) fn appended(&self) -> Lsn {
+        Lsn(self.appended.load(Ordering::Acquire))
+    }
+    pub(crate) fn written(&self) -> Lsn {
+        Lsn(self.written.load(Ordering::Acquire))
+    }
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+    pub(crate) fn visible(&self) -> Lsn {
+        Lsn(self.visible.load(Ordering::Acquire))
+    }
+    pub(crate) fn checkpointed(&self) -> Lsn {
+        Lsn(self.checkpointed.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_appended(&self, lsn: Lsn) {
+        self.appended.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+    pub(crate) fn set_written(&self, lsn: Lsn) {
+        debug_assert!(lsn <= self.appended());
+        self.written.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+    pub(crate) fn set_durable(&self, lsn: Lsn) {
+        debug_assert!(lsn <= self.written());
+        self.durable.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+    pub(crate) fn set_visible(&self, lsn: Lsn) {
+        debug_assert!(lsn <= self.appended());
+        self.visible.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+    pub(crate) fn set_checkpointed(&self, lsn: Lsn) {
+        debug_assert!(lsn <= self.durable());
+        self.checkpointed.fetch_max(lsn.0, Ordering::AcqRel);
     }
 }

@@ -4,16 +4,34 @@
 //! with power cuts by seed) and `fault` (a layer over any disk that fails or delays chosen calls).
 //!
 //! What an implementation promises, and nothing more:
-//! - what [`File::write_at`] wrote is read back by everyone in this process at once;
+//! - what [`File::write_all_at`] wrote is read back by everyone in this process at once;
 //! - it survives a power cut only once [`File::sync_data`] on that file returned Ok after it;
 //! - a new name, a rename, a link or a removal survives a power cut only once [`Disk::sync_dir`]
 //!   on its directory returned Ok after it; a rename is atomic, before and after;
 //! - after a failed sync nothing may be assumed about what was written since the last good one;
 //! - calls may come from several threads at once.
 
+#[cfg(any(test, feature = "sim"))]
+mod calls;
+#[cfg(test)]
+mod conformance;
+#[cfg(any(test, feature = "sim"))]
+pub mod fault;
+pub mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+#[cfg(any(test, feature = "sim"))]
+pub use calls::{CallCounts, CallKind};
+#[cfg(any(test, feature = "sim"))]
+pub use fault::FaultDisk;
+pub use real::RealDisk;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::SimDisk;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,9 @@
 //! Reading: what a source yields, and what a reader may cost.
 
+pub(crate) mod merge;
+pub(crate) mod version;
+pub(crate) mod view;
+
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -18,6 +22,15 @@ pub struct VersionedEntry {
     pub lsn: Lsn,
     /// The value; `None` is a tombstone.
     pub value: Option<Bytes>,
+}
+
+/// What a reader gets for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The LSN of the transaction that wrote it.
+    pub lsn: Lsn,
+    /// The value.
+    pub value: Bytes,
 }
 
 /// Whether a read may go to the disk.

@@ -1,0 +1,342 @@
+//! Recent writes in memory: an ordered map from (key, LSN descending) to a value or a tombstone.
+//!
+//! Readers need no lock. Only the commit section and recovery insert, and never the same
+//! (key, LSN) twice: replacing an entry of this skip list is not atomic for readers.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+
+use bytes::Bytes;
+use crossbeam_skiplist::SkipMap;
+
+use crate::lsn::Lsn;
+use crate::read::{Direction, KeyRange, VersionedEntry};
+use crate::sync::{Mutex, lock};
+
+/// What the skip list and the allocator add to key and value, in bytes: node with its tower, two
+/// `Bytes`, and rounding. Measured with small documents.
+const ENTRY_OVERHEAD_BYTES: u64 = 144;
+
+/// A memtable. Sealed ones are no longer written to.
+pub(crate) struct Memtable {
+    map: SkipMap<VersionedKey, Option<Bytes>>,
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    last_lsn: AtomicU64,
+    /// What the transactions of this memtable added to each counter.
+    counts: Mutex<BTreeMap<u64, i64>>,
+}
+
+struct VersionedKey {
+    key: Bytes,
+    lsn: Lsn,
+}
+
+/// Lets the map be searched by a borrowed key, without an allocation per look.
+trait Versioned {
+    fn parts(&self) -> (&[u8], Lsn);
+}
+
+impl Versioned for VersionedKey {
+    fn parts(&self) -> (&[u8], Lsn) {
+        (&self.key, self.lsn)
+    }
+}
+
+struct Probe<'a>(&'a [u8], Lsn);
+
+impl Versioned for Probe<'_> {
+    fn parts(&self) -> (&[u8], Lsn) {
+        (self.0, self.1)
+    }
+}
+
+fn order(a: (&[u8], Lsn), b: (&[u8], Lsn)) -> Ordering {
+    a.0.cmp(b.0).then(b.1.cmp(&a.1))
+}
+
+impl PartialEq for dyn Versioned + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+impl Eq for dyn Versioned + '_ {}
+impl PartialOrd for dyn Versioned + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for dyn Versioned + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(self.parts(), other.parts())
+    }
+}
+impl PartialEq for VersionedKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+impl Eq for VersionedKey {}
+impl PartialOrd for VersionedKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for VersionedKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(self.parts(), other.parts())
+    }
+}
+impl<'a> Borrow<dyn Versioned + 'a> for VersionedKey {
+    fn borrow(&self) -> &(dyn Versioned + 'a) {
+        self
+    }
+}
+
+impl Memtable {
+    pub(crate) fn new() -> Self {
+        Self {
+            map: SkipMap::new(),
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            last_lsn: AtomicU64::new(0),
+            counts: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Adds one version. The caller is the only writer and never repeats (key, LSN).
+    pub(crate) fn insert(&self, key: Bytes, lsn: Lsn, value: Option<Bytes>) {
+        let payload = key.len() + value.as_ref().map_or(0, Bytes::len);
+        self.map.insert(VersionedKey { key, lsn }, value);
+        self.bytes
+            .fetch_add(payload as u64 + ENTRY_OVERHEAD_BYTES, Atomic::Relaxed);
+        self.entries.fetch_add(1, Atomic::Relaxed);
+    }
+
+    /// Notes that everything of the transaction `lsn` is in.
+    pub(crate) fn applied(&self, lsn: Lsn, counts: &[(u64, i64)]) {
+        self.last_lsn.store(lsn.0, Atomic::Release);
+        if !counts.is_empty() {
+            let mut sums = lock(&self.counts);
+            for (counter, delta) in counts {
+                *sums.entry(*counter).or_default() += delta;
+            }
+        }
+    }
+
+    /// The newest version of `key` at or below `lsn`.
+    pub(crate) fn get(&self, key: &[u8], lsn: Lsn) -> Option<(Lsn, Option<Bytes>)> {
+        let probe = Probe(key, lsn);
+        let entry = self
+            .map
+            .lower_bound(Bound::Included(&probe as &dyn Versioned))?;
+        let found = entry.key();
+        (found.key == key).then(|| (found.lsn, entry.value().clone()))
+    }
+
+    /// All versions of the keys in `range`.
+    pub(crate) fn scan(self: &Arc<Self>, range: &KeyRange, direction: Direction) -> MemtableScan {
+        MemtableScan {
+            memtable: Arc::clone(self),
+            lower: match &range.lower {
+                Bound::Included(key) => Bound::Included((key.clone(), Lsn::MAX)),
+                Bound::Excluded(key) => Bound::Excluded((key.clone(), Lsn::ZERO)),
+                Bound::Unbounded => Bound::Unbounded,
+            },
+            upper: match &range.upper {
+                Bound::Included(key) => Bound::Included((key.clone(), Lsn::ZERO)),
+                Bound::Excluded(key) => Bound::Excluded((key.clone(), Lsn::MAX)),
+                Bound::Unbounded => Bound::Unbounded,
+            },
+            direction,
+            batch: VecDeque::new(),
+            batch_entries: FIRST_BATCH_ENTRIES,
+            done: false,
+        }
+    }
+
+    /// Memory held, in bytes, by an estimate per entry.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Atomic::Relaxed)
+    }
+
+    /// Number of versions.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Atomic::Relaxed)
+    }
+
+    /// The newest transaction that is in, zero if none.
+    pub(crate) fn last_lsn(&self) -> Lsn {
+        Lsn(self.last_lsn.load(Atomic::Acquire))
+    }
+
+    /// What its transactions added to each counter.
+    pub(crate) fn counts(&self) -> BTreeMap<u64, i64> {
+        lock(&self.counts).clone()
+    }
+}
+
+const FIRST_BATCH_ENTRIES: usize = 16;
+const LARGEST_BATCH_ENTRIES: usize = 256;
+
+/// A scan that owns its memtable: it takes entries in batches, since the map's own iterator
+/// borrows it. Batches grow, so that a short scan stays cheap.
+pub(crate) struct MemtableScan {
+    memtable: Arc<Memtable>,
+    lower: Bound<(Bytes, Lsn)>,
+    upper: Bound<(Bytes, Lsn)>,
+    direction: Direction,
+    batch: VecDeque<VersionedEntry>,
+    batch_entries: usize,
+    done: bool,
+}
+
+impl MemtableScan {
+    fn refill(&mut self) {
+        let wanted = self.batch_entries;
+        self.batch_entries = (wanted * 2).min(LARGEST_BATCH_ENTRIES);
+        if bounds_are_empty(&self.lower, &self.upper) {
+            self.done = true;
+            return;
+        }
+        let lower = self.lower.clone();
+        let lower = lower.as_ref().map(|(key, lsn)| Probe(key, *lsn));
+        let upper = self.upper.clone();
+        let upper = upper.as_ref().map(|(key, lsn)| Probe(key, *lsn));
+        let bounds: (Bound<&dyn Versioned>, Bound<&dyn Versioned>) = (
+            lower.as_ref().map(|probe| probe as &dyn Versioned),
+            upper.as_ref().map(|probe| probe as &dyn Versioned),
+        );
+        let mut entries = self.memtable.map.range::<dyn Versioned, _>(bounds);
+        for _ in 0..wanted {
+            let next = match self.direction {
+                Direction::Ascending => entries.next(),
+                Direction::Descending => entries.next_back(),
+            };
+            let Some(entry) = next else {
+                self.done = true;
+                break;
+            };
+            self.batch.push_back(VersionedEntry {
+                key: entry.key().key.clone(),
+                lsn: entry.key().lsn,
+                value: entry.value().clone(),
+            });
+        }
+        if let Some(last) = self.batch.back() {
+            let position = Bound::Excluded((last.key.clone(), last.lsn));
+            match self.direction {
+                Direction::Ascending => self.lower = position,
+                Direction::Descending => self.upper = position,
+            }
+        }
+    }
+}
+
+fn bounds_are_empty(lower: &Bound<(Bytes, Lsn)>, upper: &Bound<(Bytes, Lsn)>) -> bool {
+    match (lower, upper) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(l), Bound::Included(u)) => order((&l.0, l.1), (&u.0, u.1)).is_gt(),
+        (Bound::Included(l) | Bound::Excluded(l), Bound::Included(u) | Bound::Excluded(u)) => {
+            order((&l.0, l.1), (&u.0, u.1)).is_ge()
+        }
+    }
+}
+
+impl Iterator for MemtableScan {
+    type Item = VersionedEntry;
+
+    fn next(&mut self) -> Option<VersionedEntry> {
+        if self.batch.is_empty() && !self.done {
+            self.refill();
+        }
+        self.batch.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> Arc<Memtable> {
+        let memtable = Arc::new(Memtable::new());
+        for n in 1..=600u64 {
+            let key = Bytes::from(format!("k{:03}", n % 200));
+            let value = (n % 7 != 0).then(|| Bytes::from(n.to_string()));
+            memtable.insert(key, Lsn(n), value);
+            memtable.applied(Lsn(n), &[(1, 1), (2, -2)]);
+        }
+        memtable
+    }
+
+    fn whole() -> KeyRange {
+        KeyRange {
+            lower: Bound::Unbounded,
+            upper: Bound::Unbounded,
+        }
+    }
+
+    #[test]
+    fn get_returns_the_newest_version_at_or_below_the_lsn() {
+        let memtable = filled();
+        assert_eq!(
+            memtable.get(b"k001", Lsn::MAX),
+            Some((Lsn(401), Some(Bytes::from("401"))))
+        );
+        assert_eq!(
+            memtable.get(b"k001", Lsn(400)),
+            Some((Lsn(201), Some(Bytes::from("201"))))
+        );
+        assert_eq!(
+            memtable.get(b"k001", Lsn(200)),
+            Some((Lsn(1), Some(Bytes::from("1"))))
+        );
+        assert_eq!(memtable.get(b"k001", Lsn(0)), None);
+        assert_eq!(
+            memtable.get(b"k007", Lsn(100)),
+            Some((Lsn(7), None)),
+            "a tombstone is a version"
+        );
+        assert_eq!(memtable.get(b"k", Lsn::MAX), None);
+        assert_eq!(memtable.get(b"z", Lsn::MAX), None);
+    }
+
+    #[test]
+    fn scans_go_both_ways_through_every_version_and_respect_bounds() {
+        let memtable = filled();
+        let up: Vec<_> = memtable.scan(&whole(), Direction::Ascending).collect();
+        assert_eq!(up.len(), 600);
+        assert!(up.is_sorted_by(|a, b| order((&a.key, a.lsn), (&b.key, b.lsn)).is_lt()));
+        let mut down: Vec<_> = memtable.scan(&whole(), Direction::Descending).collect();
+        down.reverse();
+        assert_eq!(up, down);
+        let range = KeyRange {
+            lower: Bound::Excluded(Bytes::from("k010")),
+            upper: Bound::Included(Bytes::from("k012")),
+        };
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let mut keys: Vec<_> = memtable.scan(&range, direction).map(|e| e.key).collect();
+            keys.dedup();
+            keys.sort();
+            assert_eq!(keys, [Bytes::from("k011"), Bytes::from("k012")]);
+        }
+        let inverted = KeyRange {
+            lower: Bound::Included(Bytes::from("k012")),
+            upper: Bound::Excluded(Bytes::from("k012")),
+        };
+        assert_eq!(memtable.scan(&inverted, Direction::Ascending).count(), 0);
+    }
+
+    #[test]
+    fn it_counts_what_it_holds() {
+        let memtable = filled();
+        assert_eq!(memtable.entries(), 600);
+        assert_eq!(memtable.last_lsn(), Lsn(600));
+        assert!(memtable.bytes() > 600 * ENTRY_OVERHEAD_BYTES);
+        assert_eq!(memtable.counts(), BTreeMap::from([(1, 600), (2, -1200)]));
+    }
+}

@@ -1,0 +1,609 @@
+//! The commit pipeline: one short section, then the wait for the level, then publication.
+//!
+//! Invariants:
+//! 1. LSNs are dense and follow log order: LSN, log record and memtable entries are made in one
+//!    section, so whoever reads at the appended LSN sees exactly the log's prefix.
+//! 2. `visible` moves here only, in LSN order, and at `os` and `full` only after what would be
+//!    shown has been written or synced. So no reader sees what a crash of the kind that the level
+//!    guards against can take back.
+//! 3. A failed write or sync of the log is final: the latch is set, nothing later is published.
+//!
+//! ```text
+//! commit ──► section: validate reads ► LSN ► log buffer ► memtable ► waiter      (no I/O)
+//! drive  ──► take the buffer ► write ► [sync] ► visible, counters ► wake          (log lock)
+//! ```
+//!
+//! The section's lock is never held during I/O, and the log's lock never during validation, so a
+//! group gathers while the one before it is synced: group commit without a timer. Parsing,
+//! encoding and hashing happen before the section; the obvious single lock around everything was
+//! slower by the number of writers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::error::{Result, StoreError};
+use crate::limits;
+use crate::lsn::{Lsn, Watermarks};
+use crate::memtable::Memtable;
+use crate::observer::Observer;
+use crate::poison::PoisonLatch;
+use crate::read::version::{ReadPoint, Version, Versions};
+use crate::settings::Durability;
+use crate::sync::{Condvar, Mutex, lock};
+use crate::txn::conflict::{ConflictSlots, KeyHash, KeyHasher};
+use crate::txn::gate::{Gate, Hold};
+use crate::txn::readers::Readers;
+use crate::txn::ticket::{Need, Ticket};
+use crate::txn::trigger::Trigger;
+use crate::wal::buffer::{Chunk, LogBuffer};
+use crate::wal::frame;
+use crate::wal::writer::Log;
+
+/// A transaction ready for the section.
+pub(crate) struct Prepared {
+    pub(crate) read_lsn: Lsn,
+    pub(crate) reads: Vec<KeyHash>,
+    pub(crate) writes: Vec<(Bytes, Option<Bytes>)>,
+    pub(crate) counts: Vec<(u64, i64)>,
+    /// Encoded outside the section; empty while no log is kept.
+    pub(crate) record: Vec<u8>,
+    pub(crate) payload_bytes: usize,
+}
+
+/// How long a written group may wait for the disk to have space for the next segment. The reserve
+/// makes it rare; after it, the outcome is unknown and the store stops.
+const SPACE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a committer at `os` writes for others too before it leaves that to the log thread.
+const MOST_INLINE_ROUNDS: usize = 4;
+
+struct Waiting {
+    lsn: Lsn,
+    need: Need,
+    waker: Waker,
+}
+
+/// What the lock of the commit section guards.
+pub(crate) struct Section {
+    pub(crate) next_lsn: Lsn,
+    pub(crate) active: Arc<Memtable>,
+    pub(crate) buffer: LogBuffer,
+    /// Whether transactions go to the log (not at `none`).
+    pub(crate) logging: bool,
+    slots: ConflictSlots,
+    waiting: Vec<Waiting>,
+    deltas: Vec<(Lsn, u64, i64)>,
+    /// Someone waits for a level stronger than the instance's.
+    pub(crate) urgent: bool,
+    pub(crate) log_thread_sleeps: bool,
+    pub(crate) closed: bool,
+    /// When the oldest record in the buffer was put there.
+    pub(crate) oldest_record: Option<Instant>,
+}
+
+impl Section {
+    /// Transactions that wait for the log.
+    pub(crate) fn gathered(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+/// What the log's lock guards.
+pub(crate) struct LogState {
+    /// `None` at `none`.
+    pub(crate) log: Option<Log>,
+    /// Waiters of groups that are written but not yet as far as they need.
+    waiting: Vec<Waiting>,
+    /// Counter changes of LSNs that are not visible yet.
+    deltas: Vec<(Lsn, u64, i64)>,
+    /// Transactions in the last group, for gathering.
+    pub(crate) last_group: usize,
+    /// When the log was last written to.
+    pub(crate) last_write: Instant,
+    /// Moving average of a sync, in nanoseconds.
+    pub(crate) sync_nanos: u64,
+}
+
+/// See the module. Shared by everything that commits, reads or maintains.
+pub(crate) struct Pipeline {
+    pub(crate) marks: Watermarks,
+    pub(crate) poison: PoisonLatch,
+    pub(crate) gate: Gate,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) versions: Versions,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) section: Mutex<Section>,
+    pub(crate) log: Mutex<LogState>,
+    /// Wakes the log thread; goes with `section`.
+    pub(crate) work: Condvar,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// LSNs at or above this one may not be given out yet.
+    pub(crate) reservation: AtomicU64,
+    /// Free bytes when writes are refused for lack of space, else `u64::MAX`.
+    pub(crate) refusing_free_bytes: AtomicU64,
+    pub(crate) disk_reserve_bytes: AtomicU64,
+    /// What asks for a checkpoint from the write path.
+    pub(crate) trigger: Trigger,
+    level: AtomicU8,
+    late: Mutex<Vec<Waiting>>,
+    counters: Mutex<BTreeMap<u64, i64>>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        level: Durability,
+        last_lsn: Lsn,
+        version: Version,
+        counters: BTreeMap<u64, i64>,
+        log: Option<Log>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            marks: Watermarks::default(),
+            poison: PoisonLatch::default(),
+            gate: Gate::default(),
+            readers: Arc::new(Readers::default()),
+            hasher: KeyHasher::default(),
+            section: Mutex::new(Section {
+                next_lsn: last_lsn.next(),
+                active: Arc::clone(&version.active),
+                buffer: LogBuffer::default(),
+                logging: log.is_some(),
+                slots: ConflictSlots::new(),
+                waiting: Vec::new(),
+                deltas: Vec::new(),
+                urgent: false,
+                log_thread_sleeps: false,
+                closed: false,
+                oldest_record: None,
+            }),
+            versions: Versions::new(version),
+            log: Mutex::new(LogState {
+                log,
+                waiting: Vec::new(),
+                deltas: Vec::new(),
+                last_group: 0,
+                last_write: now,
+                sync_nanos: 0,
+            }),
+            work: Condvar::new(),
+            observer,
+            reservation: AtomicU64::new(0),
+            refusing_free_bytes: AtomicU64::new(u64::MAX),
+            disk_reserve_bytes: AtomicU64::new(0),
+            trigger: Trigger::default(),
+            level: AtomicU8::new(level as u8),
+            late: Mutex::new(Vec::new()),
+            counters: Mutex::new(counters),
+        }
+    }
+
+    /// The level in force for new commits.
+    pub(crate) fn level(&self) -> Durability {
+        Durability::from_u8(self.level.load(Ordering::Acquire)).unwrap_or(Durability::Full)
+    }
+
+    pub(crate) fn set_level(&self, level: Durability) {
+        self.level.store(level as u8, Ordering::Release);
+    }
+
+    /// Fails once the store is closed or poisoned.
+    pub(crate) fn alive(&self) -> Result<()> {
+        self.poison.check()?;
+        if lock(&self.section).closed {
+            Err(StoreError::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A read point at the newest appended state.
+    pub(crate) fn read_appended(&self) -> ReadPoint {
+        self.versions.read_at(|| self.marks.appended())
+    }
+
+    /// A read point at the visible LSN.
+    pub(crate) fn read_visible(&self) -> ReadPoint {
+        self.versions.read_at(|| self.marks.visible())
+    }
+
+    /// Refuses before anything is appended: closed, poisoned, held back, no space.
+    fn admit(&self, prepared: &Prepared) -> Result<()> {
+        self.poison.check()?;
+        self.gate.check()?;
+        let free_bytes = self.refusing_free_bytes.load(Ordering::Acquire);
+        if free_bytes != u64::MAX && prepared.writes.iter().any(|(_, value)| value.is_some()) {
+            return Err(StoreError::DiskFull {
+                free_bytes,
+                reserve_bytes: self.disk_reserve_bytes.load(Ordering::Acquire),
+            });
+        }
+        Ok(())
+    }
+
+    /// Commits in the section. On success everything of the transaction has its place in the log
+    /// order; the ticket says when it may be acknowledged.
+    pub(crate) fn commit(
+        self: &Arc<Self>,
+        prepared: Prepared,
+        ack: Option<Durability>,
+        waker: Option<&Waker>,
+    ) -> Result<Ticket> {
+        self.admit(&prepared)?;
+        let hashes: Vec<KeyHash> = prepared
+            .writes
+            .iter()
+            .map(|(key, _)| self.hasher.hash(key))
+            .collect();
+        let mut section = lock(&self.section);
+        if !section.slots.unchanged(&prepared.reads, prepared.read_lsn) {
+            drop(section);
+            self.observer.conflict();
+            return Err(StoreError::Conflict);
+        }
+        let (lsn, need, wake) = self.append(&mut section, prepared, &hashes, ack, waker)?;
+        drop(section);
+        self.hand_over(need, wake);
+        Ok(Ticket {
+            pipeline: Arc::clone(self),
+            lsn,
+            need,
+            registered: waker.cloned(),
+        })
+    }
+
+    /// Runs `body` inside the section, where its reads cannot be overtaken, and commits what it
+    /// prepared there.
+    pub(crate) fn commit_exclusive<T>(
+        self: &Arc<Self>,
+        body: impl FnOnce(ReadPoint) -> Result<(T, Prepared)>,
+        ack: Option<Durability>,
+        waker: Option<&Waker>,
+    ) -> Result<(T, Ticket)> {
+        let mut section = lock(&self.section);
+        let (value, prepared) = body(self.read_appended())?;
+        if prepared.writes.is_empty() && prepared.counts.is_empty() {
+            let lsn = self.marks.appended();
+            drop(section);
+            return Ok((value, self.wait_visible(lsn)));
+        }
+        self.admit(&prepared)?;
+        let hashes: Vec<KeyHash> = prepared
+            .writes
+            .iter()
+            .map(|(key, _)| self.hasher.hash(key))
+            .collect();
+        let (lsn, need, wake) = self.append(&mut section, prepared, &hashes, ack, waker)?;
+        drop(section);
+        self.hand_over(need, wake);
+        let pipeline = Arc::clone(self);
+        Ok((
+            value,
+            Ticket {
+                pipeline,
+                lsn,
+                need,
+                registered: waker.cloned(),
+            },
+        ))
+    }
+
+    /// Gets what was appended written: at `os` on this thread, which saves two hops, unless another
+    /// one is at it, who then looks again; else by the log thread.
+    fn hand_over(&self, need: Need, wake: bool) {
+        if need == Need::Written && self.level() == Durability::Os {
+            for _ in 0..MOST_INLINE_ROUNDS {
+                let Ok(mut state) = self.log.try_lock() else {
+                    return;
+                };
+                // A failure reaches the caller by its ticket.
+                let failed = self.drive(&mut state, false).is_err();
+                drop(state);
+                if failed || lock(&self.section).buffer.is_empty() {
+                    return;
+                }
+            }
+            self.work.notify_one();
+        } else if wake {
+            self.work.notify_one();
+        }
+    }
+
+    fn append(
+        &self,
+        section: &mut Section,
+        prepared: Prepared,
+        hashes: &[KeyHash],
+        ack: Option<Durability>,
+        waker: Option<&Waker>,
+    ) -> Result<(Lsn, Need, bool)> {
+        if section.closed {
+            return Err(StoreError::Closed);
+        }
+        self.poison.check()?;
+        let lsn = section.next_lsn;
+        if lsn.0 >= self.reservation.load(Ordering::Acquire) {
+            self.gate.set(Hold::Reservation, true);
+            return Err(StoreError::Busy {
+                reason: Hold::Reservation.reason(),
+            });
+        }
+        let level = self.level();
+        if let Some(asked) = ack
+            && asked > level
+            && level == Durability::None
+        {
+            return Err(StoreError::LevelUnavailable { asked });
+        }
+        let effective = ack.map_or(level, |asked| asked.max(level));
+        let need = Need::of(effective);
+        section.next_lsn = lsn.next();
+        if section.logging {
+            if prepared.record.is_empty() {
+                let record = encode(&prepared);
+                section.buffer.push(lsn, &record);
+            } else {
+                section.buffer.push(lsn, &prepared.record);
+            }
+            if section.oldest_record.is_none() {
+                section.oldest_record = Some(Instant::now());
+            }
+            if section.buffer.bytes() > limits::LOG_BUFFER_BYTES {
+                self.gate.set(Hold::LogBuffer, true);
+            }
+        }
+        for ((key, value), hash) in prepared.writes.into_iter().zip(hashes) {
+            section.active.insert(key, lsn, value);
+            section.slots.note(*hash, lsn);
+        }
+        section.active.applied(lsn, &prepared.counts);
+        if self.trigger.memtable_grew(section.active.bytes()) {
+            self.gate.set(Hold::Memory, true);
+        }
+        self.marks.set_appended(lsn);
+        if level <= Durability::Memory {
+            self.marks.set_visible(lsn);
+            self.apply_counts(prepared.counts.iter().copied());
+        } else {
+            section
+                .deltas
+                .extend(prepared.counts.iter().map(|(id, delta)| (lsn, *id, *delta)));
+        }
+        if need > Need::Visible || level > Durability::Memory {
+            if let Some(waker) = waker {
+                section.waiting.push(Waiting {
+                    lsn,
+                    need,
+                    waker: waker.clone(),
+                });
+            }
+            section.urgent |= effective > level;
+        }
+        let due = section.logging
+            && (level >= Durability::Os
+                || section.urgent
+                || section.buffer.bytes() >= limits::FRAME_TARGET_BYTES);
+        Ok((lsn, need, due && section.log_thread_sleeps))
+    }
+
+    /// A ticket for an answer that was computed from the state at `lsn`.
+    pub(crate) fn wait_visible(self: &Arc<Self>, lsn: Lsn) -> Ticket {
+        Ticket {
+            pipeline: Arc::clone(self),
+            lsn,
+            need: Need::Visible,
+            registered: None,
+        }
+    }
+
+    /// A ticket for the durability of everything up to `lsn`.
+    pub(crate) fn wait_durable(self: &Arc<Self>, lsn: Lsn) -> Ticket {
+        Ticket {
+            pipeline: Arc::clone(self),
+            lsn,
+            need: Need::Durable,
+            registered: None,
+        }
+    }
+
+    pub(crate) fn reached(&self, lsn: Lsn, need: Need) -> bool {
+        let mark = match need {
+            Need::Visible => self.marks.visible(),
+            Need::Written => self.marks.written(),
+            Need::Durable => self.marks.durable(),
+        };
+        mark >= lsn && self.marks.visible() >= lsn
+    }
+
+    /// What to tell whoever waits for `lsn`, once there is something to tell.
+    pub(crate) fn outcome(&self, lsn: Lsn, need: Need) -> Option<Result<Lsn>> {
+        if self.reached(lsn, need) {
+            return Some(Ok(lsn));
+        }
+        self.poison.check().err().map(Err)
+    }
+
+    pub(crate) fn register_late(&self, lsn: Lsn, need: Need, waker: Waker) {
+        lock(&self.late).push(Waiting { lsn, need, waker });
+        if need > Need::of(self.level()) {
+            lock(&self.section).urgent = true;
+            self.work.notify_one();
+        }
+    }
+
+    fn apply_counts(&self, counts: impl Iterator<Item = (u64, i64)>) {
+        let mut counts = counts.peekable();
+        if counts.peek().is_some() {
+            let mut counters = lock(&self.counters);
+            for (id, delta) in counts {
+                *counters.entry(id).or_default() += delta;
+            }
+        }
+    }
+
+    /// The visible value of a counter.
+    pub(crate) fn counter(&self, id: u64) -> i64 {
+        lock(&self.counters).get(&id).copied().unwrap_or(0)
+    }
+
+    /// Takes what gathered, writes it, syncs it if the level or a waiter asks for it, publishes.
+    /// Returns whether there was anything to do.
+    ///
+    /// # Errors
+    /// Those of the log, after the store was poisoned with them.
+    pub(crate) fn drive(&self, state: &mut LogState, force_sync: bool) -> Result<bool> {
+        let outcome = self.drive_log(state, force_sync);
+        if outcome.is_err() {
+            self.wake_everyone(state);
+        }
+        outcome
+    }
+
+    fn drive_log(&self, state: &mut LogState, force_sync: bool) -> Result<bool> {
+        let LogState { log: Some(log), .. } = state else {
+            return Ok(false);
+        };
+        self.poison.check()?;
+        let (mut chunks, urgent) = {
+            let mut section = lock(&self.section);
+            state.waiting.append(&mut section.waiting);
+            state.deltas.append(&mut section.deltas);
+            section.oldest_record = None;
+            let urgent = std::mem::take(&mut section.urgent);
+            let chunks = section.buffer.take();
+            (chunks, urgent)
+        };
+        if self.gate.is_set(Hold::LogBuffer) {
+            self.gate.set(Hold::LogBuffer, false);
+        }
+        let worked = !chunks.is_empty();
+        if let Some(last) = chunks.last().map(Chunk::last_lsn) {
+            state.last_group = chunks.iter().map(|chunk| chunk.count as usize).sum();
+            state.last_write = Instant::now();
+            let appended = log
+                .append(&mut chunks, self.marks.durable(), &*self.observer, &|| {
+                    state.last_write.elapsed() < SPACE_PATIENCE
+                })
+                .map_err(|error| self.fail_stop(error))?;
+            self.marks.set_written(last);
+            if let Some(synced) = appended.synced_to {
+                self.marks.set_durable(synced);
+            }
+            self.trigger.log_grew(log.written_bytes());
+            lock(&self.section).buffer.recycle(chunks);
+        }
+        let level = self.level();
+        let wants_sync = force_sync || urgent || level == Durability::Full;
+        let wants_sync = wants_sync && self.marks.durable() < self.marks.written();
+        if !wants_sync || level <= Durability::Os {
+            self.publish(state, level);
+        }
+        if wants_sync {
+            let LogState { log: Some(log), .. } = state else {
+                return Ok(worked);
+            };
+            let covered = self.marks.written();
+            let started = Instant::now();
+            log.sync().map_err(|error| self.fail_stop(error))?;
+            let took = started.elapsed();
+            self.observer.log_synced(took);
+            let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            state.sync_nanos = (state.sync_nanos.saturating_mul(7) / 8).saturating_add(nanos / 8);
+            self.marks.set_durable(covered);
+            self.publish(state, level);
+        }
+        Ok(worked || wants_sync)
+    }
+
+    /// Notes that a sync outside the log's lock covered everything up to `covered`.
+    pub(crate) fn synced_in_background(&self, state: &mut LogState, covered: Lsn) {
+        self.marks.set_durable(covered);
+        let level = self.level();
+        self.publish(state, level);
+    }
+
+    /// Moves `visible` as far as the level allows, then wakes whoever got what he waited for.
+    pub(crate) fn publish(&self, state: &mut LogState, level: Durability) {
+        let visible = match level {
+            Durability::None | Durability::Memory => self.marks.appended(),
+            Durability::Os => self.marks.written(),
+            Durability::Full => self.marks.durable(),
+        };
+        let now_visible = state
+            .deltas
+            .iter()
+            .take_while(|(lsn, ..)| *lsn <= visible)
+            .count();
+        self.apply_counts(
+            state
+                .deltas
+                .drain(..now_visible)
+                .map(|(_, id, delta)| (id, delta)),
+        );
+        self.marks.set_visible(visible);
+        for list in [&mut state.waiting, &mut *lock(&self.late)] {
+            list.retain_mut(|waiting| {
+                let done = self.reached(waiting.lsn, waiting.need);
+                if done {
+                    waiting.waker.wake_by_ref();
+                }
+                !done
+            });
+        }
+    }
+
+    /// Sets the latch; [`Pipeline::wake_everyone`] must follow.
+    pub(crate) fn fail_stop(&self, error: StoreError) -> StoreError {
+        let cause = error.to_string();
+        if self.poison.set(cause.clone()) {
+            self.observer.log_failed(&cause);
+        }
+        error
+    }
+
+    /// After a fail-stop or at close: wakes everyone, so that nobody waits for what cannot come.
+    pub(crate) fn wake_everyone(&self, state: &mut LogState) {
+        let mut all = std::mem::take(&mut state.waiting);
+        all.append(&mut lock(&self.section).waiting);
+        all.append(&mut lock(&self.late));
+        for waiting in all {
+            waiting.waker.wake();
+        }
+        self.gate.wake_all();
+        self.work.notify_all();
+    }
+
+    /// Replaces the active memtable by an empty one and returns it, with its last LSN, if it held
+    /// anything. `in_section` runs inside the same section.
+    pub(crate) fn seal(&self, in_section: impl FnOnce(&mut Section)) -> Option<Arc<Memtable>> {
+        let mut section = lock(&self.section);
+        let sealed = (section.active.entries() > 0 || !section.active.counts().is_empty())
+            .then(|| Arc::clone(&section.active));
+        if let Some(sealed) = &sealed {
+            let fresh = Arc::new(Memtable::new());
+            section.active = Arc::clone(&fresh);
+            self.versions
+                .edit(|version| version.with_sealed(sealed, fresh));
+        }
+        in_section(&mut section);
+        sealed
+    }
+}
+
+/// The log record of a transaction.
+pub(crate) fn encode(prepared: &Prepared) -> Vec<u8> {
+    frame::encode_transaction(
+        prepared
+            .writes
+            .iter()
+            .map(|(key, value)| (key, value.as_ref())),
+        &prepared.counts,
+        prepared.payload_bytes,
+    )
+}

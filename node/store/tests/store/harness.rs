@@ -1,0 +1,46 @@
+//! Opening stores on any disk, and short forms for what tests do with them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use godb_store::disk::Disk;
+use godb_store::observer::NoObserver;
+use godb_store::{Components, Durability, Io, Result, Settings, Store};
+
+pub fn settings(dir: &str, level: Durability) -> Settings {
+    let mut settings = Settings::new(dir);
+    settings.live.durability = level;
+    settings.live.max_memory_bytes = 16 << 20;
+    settings
+}
+
+pub fn open_with(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<Store> {
+    Store::open(
+        settings,
+        &Components {
+            disk: Arc::clone(disk),
+            observer: Arc::new(NoObserver),
+        },
+    )
+}
+
+pub fn key(n: u64) -> Bytes {
+    Bytes::from(format!("key-{n:06}"))
+}
+
+pub fn put(store: &Store, key: &Bytes, value: &str) -> Result<godb_store::Lsn> {
+    let mut transaction = store.begin();
+    transaction.put(key.clone(), Bytes::from(value.to_owned()));
+    transaction.commit(None, None)?.wait()
+}
+
+pub fn delete(store: &Store, key: &Bytes) -> Result<godb_store::Lsn> {
+    let mut transaction = store.begin();
+    transaction.delete(key.clone());
+    transaction.commit(None, None)?.wait()
+}
+
+pub fn get(store: &Store, key: &Bytes) -> Option<String> {
+    let entry = store.snapshot_read().get(key, Io::Allow).unwrap()?;
+    Some(String::from_utf8(entry.value.to_vec()).unwrap())
+}

@@ -1,0 +1,11 @@
+//! Tests of the whole store, by area.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::panic)]
+
+mod harness;
+mod lifecycle;
