@@ -24,6 +24,12 @@ impl Random {
         self.next_u64() % bound
     }
 
+    /// A place in something of this length, which must not be 0.
+    pub fn index(&mut self, length: usize) -> usize {
+        let place = self.below(u64::try_from(length).expect("a length fits 64 bits"));
+        usize::try_from(place).expect("below a usize")
+    }
+
     /// True in `percent` of 100 calls.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
