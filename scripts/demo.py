@@ -49,7 +49,15 @@ def exact(text):
 
 
 class Number(str):
-    pass
+    """The text of a number: never equal to a string of the same characters."""
+
+    def __eq__(self, other):
+        return type(other) is Number and str.__eq__(self, other)
+
+    def __ne__(self, other):
+        return not self == other
+
+    __hash__ = str.__hash__
 
 
 class Pairs(tuple):
@@ -131,8 +139,10 @@ def stream(node, collection):
             yield text
 
 
-def compare_cities(node, expected):
+def compare_cities(node, expected, batches=()):
+    """`batches` are those in flight at the crash: each is there as a whole or not at all."""
     found = 0
+    seen = set()
     size = 0
     left = dict(expected)
     for text in stream(node, "cities"):
@@ -140,6 +150,7 @@ def compare_cities(node, expected):
         found += 1
         size += len(text.encode())
         key = document.id()
+        seen.add(key)
         if key not in left:
             difference(f"city {key} was never sent, was deleted, or came twice")
             continue
@@ -149,6 +160,10 @@ def compare_cities(node, expected):
     for key, allowed in left.items():
         if None not in allowed:
             difference(f"city {key} is gone")
+    for batch in batches:
+        there = len(seen.intersection(batch))
+        if there not in (0, len(batch)):
+            difference(f"a batch is there in part: {there} of {len(batch)} documents")
     return found, size
 
 
@@ -191,7 +206,7 @@ def finds(node, cities):
     return asked
 
 
-def write_until_killed(node, number, keys, expected, acknowledged, stop):
+def write_until_killed(node, number, keys, expected, acknowledged, batches, stop):
     """One writer with cities of its own: `expected` holds every value that may be there."""
     chosen = random.Random(SEED * 100 + number)
     client = node.client()
@@ -234,11 +249,13 @@ def write_until_killed(node, number, keys, expected, acknowledged, stop):
                 values = {k: exact(json.dumps({"batch": count})) for k in new}
                 for k in new:
                     expected[k] = [None, values[k]]
+                batches[number] = new
                 body = json.dumps({"documents": [{"_id": k, "batch": count} for k in new]})
                 status, answer = call(client, "POST", "/collections/cities/batch", body)
                 assert status == 201, (status, answer)
                 for k in new:
                     expected[k] = [values[k]]
+                del batches[number]
             acknowledged[number] += 1
     except (OSError, http.client.HTTPException):
         pass  # killed: what was in flight has two allowed values
@@ -277,11 +294,12 @@ def main():
 
     expected = {key: [city] for key, city in cities.items()}
     acknowledged = [0] * WRITERS
+    batches = {}
     stop = threading.Event()
     keys = sorted(cities)
     started = time.monotonic()
     writers = [threading.Thread(target=write_until_killed,
-                                args=(node, n, keys[n::WRITERS], expected, acknowledged, stop))
+                                args=(node, n, keys[n::WRITERS], expected, acknowledged, batches, stop))
                for n in range(WRITERS)]
     for writer in writers:
         writer.start()
@@ -297,7 +315,7 @@ def main():
     step("restart after kill -9, until ready", started)
     unknown = sum(1 for allowed in expected.values() if len(allowed) > 1)
     started = time.monotonic()
-    found, streamed = compare_cities(node, expected)
+    found, streamed = compare_cities(node, expected, batches.values())
     step(f"compare all again ({unknown} documents in flight)", started, found, streamed)
     started = time.monotonic()
     step("compare the movies again", started, compare_movies(node, movies))
