@@ -1,6 +1,7 @@
 //! Checking the indexes against the documents, both ways.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use godb_store::{Direction, Io, ReadPoint, Store, View};
@@ -66,7 +67,7 @@ pub(crate) fn check(store: &Store, catalog: &Catalog) -> Result<CheckReport> {
 pub(crate) fn collections(
     point: &ReadPoint,
     catalog: &Catalog,
-) -> Result<Vec<(String, std::sync::Arc<Collection>)>> {
+) -> Result<Vec<(String, Arc<Collection>)>> {
     let mut collections = Vec::new();
     for found in point.scan(key::collections(), Direction::Ascending, Io::Allow) {
         let (key, entry) = found?;
@@ -77,12 +78,11 @@ pub(crate) fn collections(
     Ok(collections)
 }
 
+/// Told of a key (behind its prefix) and its value, at the point they were read at.
+pub(crate) type Visit<'v> = dyn FnMut(&ReadPoint, Bytes, Bytes) -> Result<ControlFlow<()>> + 'v;
+
 /// Visits every key with a prefix, over as many points of the view as it takes.
-pub(crate) fn for_each(
-    view: &View,
-    prefix: &[u8],
-    visit: &mut dyn FnMut(&ReadPoint, Bytes, Bytes) -> Result<ControlFlow<()>>,
-) -> Result<()> {
+pub(crate) fn for_each(view: &View, prefix: &[u8], visit: &mut Visit<'_>) -> Result<()> {
     let mut span = Span::ALL;
     loop {
         let point = view.read()?;
@@ -178,7 +178,10 @@ fn check_entries(
         if !owned {
             let id = String::from_utf8_lossy(&id);
             report.problem(|| {
-                format!("{name}: the index on `{}` has a stale entry of `{id}`", index.field)
+                format!(
+                    "{name}: the index on `{}` has a stale entry of `{id}`",
+                    index.field
+                )
             });
         }
         Ok(ControlFlow::Continue(()))

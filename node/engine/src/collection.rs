@@ -80,7 +80,13 @@ impl Writer<'_> {
                 return Ok(Err(refusal));
             }
             let new = document::own_memory(merged);
-            Ok(Ok(stage(transaction, &collection, id.as_bytes(), Some(&old), new)))
+            Ok(Ok(stage(
+                transaction,
+                &collection,
+                id.as_bytes(),
+                Some(&old),
+                new,
+            )))
         })
     }
 
@@ -113,7 +119,13 @@ impl Writer<'_> {
                 _ => {}
             }
             let json = incoming.json.clone();
-            Ok(Ok(stage(transaction, &collection, id.as_bytes(), old.as_ref(), json)))
+            Ok(Ok(stage(
+                transaction,
+                &collection,
+                id.as_bytes(),
+                old.as_ref(),
+                json,
+            )))
         })
     }
 

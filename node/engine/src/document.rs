@@ -33,8 +33,7 @@ impl Incoming {
     /// A new document; without an `_id` it gets one, as its first field.
     pub(crate) fn new(document: &[u8]) -> Result<Self> {
         check_size("document", document.len())?;
-        let parsed =
-            json::normalize_document(document, &Limits::default(), GENERATED_FIELD_BYTES)?;
+        let parsed = json::normalize_document(document, &Limits::default(), GENERATED_FIELD_BYTES)?;
         let mut json = parsed.json;
         let id = match parsed.id {
             Some(range) => Bytes::from(id_text(json.get(range).unwrap_or_default())?),
@@ -142,11 +141,20 @@ mod tests {
     #[test]
     fn an_id_is_kept_or_made() {
         let kept = Incoming::new(br#"{"a":1, "_id":"x\u0079"}"#).unwrap();
-        assert_eq!((text(&kept.id), text(&kept.json)), ("xy", r#"{"a":1,"_id":"x\u0079"}"#));
+        assert_eq!(
+            (text(&kept.id), text(&kept.json)),
+            ("xy", r#"{"a":1,"_id":"x\u0079"}"#)
+        );
         let made = Incoming::new(br#"{ "a" : 1 }"#).unwrap();
-        assert_eq!(text(&made.json), format!(r#"{{"_id":"{}","a":1}}"#, text(&made.id)));
+        assert_eq!(
+            text(&made.json),
+            format!(r#"{{"_id":"{}","a":1}}"#, text(&made.id))
+        );
         let empty = Incoming::new(b"{}").unwrap();
-        assert_eq!(text(&empty.json), format!(r#"{{"_id":"{}"}}"#, text(&empty.id)));
+        assert_eq!(
+            text(&empty.json),
+            format!(r#"{{"_id":"{}"}}"#, text(&empty.id))
+        );
         let placed = Incoming::replacing("a\"b", br#"{"x":1}"#).unwrap();
         assert_eq!(text(&placed.json), r#"{"_id":"a\"b","x":1}"#);
     }
@@ -155,7 +163,10 @@ mod tests {
     fn other_ids_are_refused() {
         for bad in [r#"{"_id":1}"#, r#"{"_id":null}"#, r#"{"_id":{}}"#] {
             let refused = Incoming::new(bad.as_bytes());
-            assert!(matches!(refused, Err(EngineError::InvalidDocument { .. })), "{bad}");
+            assert!(
+                matches!(refused, Err(EngineError::InvalidDocument { .. })),
+                "{bad}"
+            );
         }
         let refused = Incoming::new(br#"{"_id":""}"#);
         assert!(matches!(refused, Err(EngineError::InvalidId { .. })));

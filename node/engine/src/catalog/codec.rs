@@ -184,15 +184,30 @@ mod tests {
         assert_eq!(
             hex(&encode_collection(&collection())),
             concat!(
-                "01", "04030201", "0200", "0500000000000000", "01", "0300", "612e62",
-                "0600000000000000", "02", "0200", "c39f"
+                "01",
+                "04030201",
+                "0200",
+                "0500000000000000",
+                "01",
+                "0300",
+                "612e62",
+                "0600000000000000",
+                "02",
+                "0200",
+                "c39f"
             )
         );
         assert_eq!(
             hex(&encode_numbers(&numbers())),
             concat!(
-                "01", "09000000", "0a00000000000000", "02000000", "07000000", "08000000",
-                "01000000", "0500000000000000"
+                "01",
+                "09000000",
+                "0a00000000000000",
+                "02000000",
+                "07000000",
+                "08000000",
+                "01000000",
+                "0500000000000000"
             )
         );
     }
@@ -202,7 +217,10 @@ mod tests {
         let bytes = encode_collection(&collection());
         assert_eq!(decode_collection("x", &bytes).unwrap(), collection());
         for end in 0..bytes.len() {
-            assert!(decode_collection("x", &bytes[..end]).is_err(), "cut at {end}");
+            assert!(
+                decode_collection("x", &bytes[..end]).is_err(),
+                "cut at {end}"
+            );
         }
         assert!(decode_collection("x", &[bytes, vec![0]].concat()).is_err());
         let bytes = encode_numbers(&numbers());

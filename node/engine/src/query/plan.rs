@@ -92,7 +92,10 @@ mod tests {
                 index(3, "c.d", IndexState::Ready),
             ],
         };
-        plan(&Filter::from_pairs(query.iter().copied()).unwrap(), &collection)
+        plan(
+            &Filter::from_pairs(query.iter().copied()).unwrap(),
+            &collection,
+        )
     }
 
     #[track_caller]
@@ -111,7 +114,10 @@ mod tests {
     #[test]
     fn ids_come_first() {
         let ids = Plan::Ids(vec![Bytes::from_static(b"1"), Bytes::from_static(b"x")]);
-        assert_eq!(plan_of(&[("a", "1"), ("_id", "x"), ("_id", "1"), ("_id", "x")]), ids);
+        assert_eq!(
+            plan_of(&[("a", "1"), ("_id", "x"), ("_id", "1"), ("_id", "x")]),
+            ids
+        );
         assert_eq!(plan_of(&[("_id", "")]), Plan::Ids(Vec::new()));
     }
 
