@@ -94,10 +94,6 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    pub(crate) fn u16(&mut self) -> Decoded<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
     pub(crate) fn u32(&mut self) -> Decoded<u32> {
         self.array().map(u32::from_le_bytes)
     }
@@ -171,14 +167,6 @@ impl<'a> Reader<'a> {
             Err(self.error("bytes are left over at the end"))
         }
     }
-}
-
-pub(crate) fn put_u8(out: &mut Vec<u8>, value: u8) {
-    out.push(value);
-}
-
-pub(crate) fn put_u16(out: &mut Vec<u8>, value: u16) {
-    out.extend_from_slice(&value.to_le_bytes());
 }
 
 pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {

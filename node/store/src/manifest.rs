@@ -47,7 +47,7 @@ const VERSION: u32 = 1;
 const FLAG_CLEAN: u32 = 1;
 /// Largest manifest that is read: far more tables than a volume holds.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
-const MIN_TABLE_BYTES: usize = 16;
+const MIN_TABLE_BYTES: usize = 12;
 /// Levels a manifest can have.
 const MAX_LEVELS: usize = 16;
 
@@ -311,6 +311,7 @@ mod tests {
             checksum: 0xABCD,
             entries: 12,
             tombstones: 2,
+            keys: 10,
             smallest: Bytes::from_static(b"a"),
             largest: Bytes::from_static(b"q"),
             min_lsn: Lsn(3),

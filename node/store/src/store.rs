@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::thread::JoinHandle;
 
-use crate::checkpoint::Checkpointer;
 use crate::checkpoint::flush::CheckpointReport;
+use crate::checkpoint::{Checkpointer, Wanted};
 use crate::disk::{Disk, Lock};
 use crate::error::{Result, StoreError};
 use crate::lsn::Lsn;
@@ -156,14 +156,13 @@ impl Store {
         self.0.checkpointer.checkpoint()
     }
 
-    /// Blocks until tables are compacted as far as the rules for levels ask.
+    /// Blocks until all tables are merged into one sorted run, without what no view needs.
     ///
     /// # Errors
     /// I/O errors and damage found in a table.
     pub fn compact(&self) -> Result<()> {
         self.0.pipeline.alive()?;
-        while self.0.checkpointer.compact_once()? {}
-        Ok(())
+        self.0.checkpointer.compact_everything()
     }
 
     /// Puts new live settings in force and returns when they are. A change of the durability
@@ -261,6 +260,8 @@ impl Inner {
             live: Mutex::new(settings.live.clone()),
             stop: AtomicBool::new(false),
             running: Mutex::new(()),
+            compacting: Mutex::new(()),
+            compaction_wanted: Wanted::default(),
         });
         checkpointer.watch_space();
         checkpointer.replan_memory();
@@ -335,7 +336,7 @@ impl Inner {
         self.checkpointer.stop.store(true, Ordering::Release);
         self.stop_log.store(true, Ordering::Release);
         self.checkpointer.supply.stop();
-        self.checkpointer.trigger_stop();
+        self.checkpointer.wake_threads();
         self.pipeline.work.notify_all();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             // A thread that panicked has nothing more to end; the store's own latch tells why.

@@ -108,9 +108,9 @@ impl Checkpointer {
                 for (id, delta) in &counts {
                     *manifest.counters.entry(*id).or_default() += delta;
                 }
-                tables.iter().fold(levels.clone(), |levels, table| {
+                Ok(tables.iter().fold(levels.clone(), |levels, table| {
                     levels.with_checkpoint(Arc::clone(table))
-                })
+                }))
             },
             |version, levels| {
                 let flushed = &version.sealed;
@@ -126,6 +126,8 @@ impl Checkpointer {
         pipeline.gate.set(Hold::Memory, false);
         self.let_log_go(upto, log_start, logging);
         self.replan_memory();
+        self.judge_runs();
+        self.compaction_wanted.ask();
         Ok(CheckpointReport {
             lsn: upto,
             bytes,
@@ -195,13 +197,13 @@ impl Checkpointer {
     /// If the new manifest's fate is unknown, the store is poisoned too.
     pub(crate) fn commit_manifest(
         &self,
-        change: impl FnOnce(&mut Manifest, &Levels) -> Levels,
+        change: impl FnOnce(&mut Manifest, &Levels) -> Result<Levels>,
         edit: impl FnOnce(&Version, Arc<Levels>) -> Version,
     ) -> Result<()> {
         let pipeline = &self.pipeline;
         let mut current = lock(&self.manifest);
         let mut next = current.clone();
-        let levels = change(&mut next, &pipeline.versions.load().levels);
+        let levels = change(&mut next, &pipeline.versions.load().levels)?;
         next.levels = levels
             .iter()
             .map(|level| level.iter().map(|t| t.meta().clone()).collect())
@@ -247,7 +249,7 @@ impl Checkpointer {
         self.commit_manifest(
             |manifest, levels| {
                 change(manifest);
-                levels.clone()
+                Ok(levels.clone())
             },
             |version, levels| Version {
                 levels,

@@ -2,21 +2,25 @@
 //!
 //! A checkpoint is triggered by interval, log size, memory, request and shutdown.
 
+pub(crate) mod compact;
+pub(crate) mod compactor;
 pub(crate) mod flush;
 pub(crate) mod level;
+pub(crate) mod pick;
 pub(crate) mod retain;
 pub(crate) mod schedule;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::manifest::Manifest;
 use crate::memory;
 use crate::observer::Observer;
 use crate::settings::LiveSettings;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Condvar, Mutex, lock};
 use crate::table::BlockCache;
 use crate::txn::commit::Pipeline;
 use crate::wal::supply::Supply;
@@ -38,6 +42,38 @@ pub(crate) struct Checkpointer {
     pub(crate) stop: AtomicBool,
     /// Held by a checkpoint, a compaction's commit or a change of level.
     pub(crate) running: Mutex<()>,
+    /// Held by a compaction from its choice to its commit.
+    pub(crate) compacting: Mutex<()>,
+    pub(crate) compaction_wanted: Wanted,
+}
+
+/// A request that a thread waits for.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    asked: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wanted {
+    /// Asks.
+    pub(crate) fn ask(&self) {
+        *lock(&self.asked) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until somebody asks, at most `longest`; with `ignore_earlier`, not for what was asked
+    /// before.
+    pub(crate) fn wait(&self, longest: Duration, ignore_earlier: bool) {
+        let mut asked = lock(&self.asked);
+        if ignore_earlier {
+            *asked = false;
+        }
+        if !*asked {
+            let waited = self.changed.wait_timeout(asked, longest);
+            asked = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *asked = false;
+    }
 }
 
 impl Checkpointer {
@@ -45,28 +81,20 @@ impl Checkpointer {
         lock(&self.live).clone()
     }
 
+    /// Wakes the threads so that they see the stop flag.
+    pub(crate) fn wake_threads(&self) {
+        self.pipeline.trigger.wake();
+        self.compaction_wanted.ask();
+    }
+
     /// Divides the memory budget anew: tables may hold more or less of it than before.
     pub(crate) fn replan_memory(&self) {
         let live = self.live_settings();
         let tables = self.pipeline.versions.load().levels.memory_bytes();
-        let reserve = self
-            .pipeline
-            .disk_reserve_bytes
-            .load(std::sync::atomic::Ordering::Relaxed);
+        let reserve = self.pipeline.disk_reserve_bytes.load(Ordering::Relaxed);
         let flushable = if reserve == 0 { u64::MAX } else { reserve / 2 };
         let plan = memory::plan(live.max_memory_bytes, tables, flushable);
         self.cache.set_capacity(plan.cache_bytes);
         self.pipeline.trigger.configure(plan, live.max_wal_bytes);
-    }
-}
-
-impl Checkpointer {
-    /// Wakes the threads so that they see the stop flag.
-    pub(crate) fn trigger_stop(&self) {
-        self.pipeline.trigger.wake();
-    }
-    pub(crate) fn run_compaction(&self) {}
-    pub(crate) fn compact_once(&self) -> crate::Result<bool> {
-        Ok(false)
     }
 }

@@ -67,6 +67,7 @@ pub(crate) struct TableBuilder {
 
     entries: u64,
     tombstones: u64,
+    keys: u64,
     smallest: Bytes,
     last_key: Vec<u8>,
     last_lsn: Lsn,
@@ -103,6 +104,7 @@ impl TableBuilder {
             body_checksum: crc32fast::Hasher::new(),
             entries: 0,
             tombstones: 0,
+            keys: 0,
             smallest: Bytes::new(),
             last_key: Vec::new(),
             last_lsn: Lsn::MAX,
@@ -145,6 +147,7 @@ impl TableBuilder {
         self.block.add(key, entry.lsn, entry.value.as_deref());
         if !same_key {
             self.filter.add(key);
+            self.keys += 1;
             self.last_key.clear();
             self.last_key.extend_from_slice(key);
         }
@@ -154,11 +157,6 @@ impl TableBuilder {
         self.min_lsn = self.min_lsn.min(entry.lsn);
         self.max_lsn = self.max_lsn.max(entry.lsn);
         Ok(())
-    }
-
-    /// Versions added so far.
-    pub(crate) fn entries(&self) -> u64 {
-        self.entries
     }
 
     /// About the size of the file if it were finished now; the open block counts uncompressed.
@@ -190,6 +188,7 @@ impl TableBuilder {
             number: self.number,
             entries: self.entries,
             tombstones: self.tombstones,
+            keys: self.keys,
             min_lsn: self.min_lsn,
             max_lsn: self.max_lsn,
             filter_offset,
@@ -207,6 +206,7 @@ impl TableBuilder {
             checksum,
             entries: self.entries,
             tombstones: self.tombstones,
+            keys: self.keys,
             smallest: self.smallest.clone(),
             largest: Bytes::copy_from_slice(&self.last_key),
             min_lsn: self.min_lsn,

@@ -5,12 +5,13 @@
 //!      0    8  number of the table
 //!      8    8  entries
 //!     16    8  tombstones among them
-//!     24    8  smallest LSN
-//!     32    8  largest LSN
-//!     40    8  offset of the filter section = end of the data blocks
-//!     48    8  offset of the index section = end of the filter section
-//!     56    8  length of the file
-//!     64   12  zeros, reserved
+//!     24    8  distinct keys
+//!     32    8  smallest LSN
+//!     40    8  largest LSN
+//!     48    8  offset of the filter section = end of the data blocks
+//!     56    8  offset of the index section = end of the filter section
+//!     64    8  length of the file
+//!     72    4  zeros, reserved
 //!     76    4  crc32 of every byte of the file before the footer
 //!     80    8  magic: "godbtabl"
 //!     88    4  version: 1
@@ -32,7 +33,7 @@ pub(crate) const FOOTER_BYTES: usize = 96;
 pub(crate) const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"godbtabl";
-const RESERVED: [u8; 12] = [0; 12];
+const RESERVED: [u8; 4] = [0; 4];
 const CHECKSUM_AT: usize = FOOTER_BYTES - 4;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(crate) struct Footer {
     pub(crate) number: u64,
     pub(crate) entries: u64,
     pub(crate) tombstones: u64,
+    pub(crate) keys: u64,
     pub(crate) min_lsn: Lsn,
     pub(crate) max_lsn: Lsn,
     pub(crate) filter_offset: u64,
@@ -55,6 +57,7 @@ impl Footer {
         codec::put_u64(out, self.number);
         codec::put_u64(out, self.entries);
         codec::put_u64(out, self.tombstones);
+        codec::put_u64(out, self.keys);
         codec::put_u64(out, self.min_lsn.0);
         codec::put_u64(out, self.max_lsn.0);
         codec::put_u64(out, self.filter_offset);
@@ -107,6 +110,7 @@ impl Footer {
             number: reader.u64()?,
             entries: reader.u64()?,
             tombstones: reader.u64()?,
+            keys: reader.u64()?,
             min_lsn: Lsn(reader.u64()?),
             max_lsn: Lsn(reader.u64()?),
             filter_offset: reader.u64()?,
@@ -137,6 +141,7 @@ mod tests {
             number: 17,
             entries: 5,
             tombstones: 1,
+            keys: 4,
             min_lsn: Lsn(3),
             max_lsn: Lsn(9),
             filter_offset: 100,

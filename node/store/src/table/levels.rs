@@ -29,6 +29,12 @@ pub(crate) enum LevelsError {
         /// How many.
         found: usize,
     },
+    /// A table that was compacted is not there any more.
+    #[error("table {number} is not among the levels")]
+    Gone {
+        /// Number of the table.
+        number: u64,
+    },
     /// Two neighbours of a level from 1 on overlap, or are in the wrong order.
     #[error("tables {left} and {right} of level {level} overlap")]
     Overlap {
@@ -145,7 +151,7 @@ impl Levels {
     pub(crate) fn get(&self, key: &[u8], lsn: Lsn, io: Io) -> Result<Option<(Lsn, Option<Bytes>)>> {
         let hash = KeyHash::of(key);
         for table in self.candidates(key) {
-            if let Some(found) = table.get_hashed(key, hash, lsn, io)? {
+            if let Some(found) = table.get(key, hash, lsn, io)? {
                 return Ok(Some(found));
             }
         }

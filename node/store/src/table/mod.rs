@@ -43,10 +43,8 @@ pub(crate) mod tests;
 
 pub(crate) use builder::{TableBuilder, TableOptions};
 pub(crate) use cache::BlockCache;
-pub(crate) use filter::KeyHash;
 pub(crate) use levels::Levels;
 pub(crate) use reader::Table;
-pub(crate) use scan::TableScan;
 
 /// What the manifest knows of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +59,8 @@ pub(crate) struct TableMeta {
     pub(crate) entries: u64,
     /// Tombstones among them.
     pub(crate) tombstones: u64,
+    /// Distinct keys; the other entries are older versions.
+    pub(crate) keys: u64,
     /// Key of the first entry.
     pub(crate) smallest: Bytes,
     /// Key of the last entry.
@@ -76,7 +76,8 @@ impl TableMeta {
     ///
     /// ```text
     /// varint number, varint bytes, u32 checksum, varint entries, varint tombstones,
-    /// varint min_lsn, varint max_lsn, (varint length, bytes) smallest, (varint length, bytes) largest
+    /// varint keys, varint min_lsn, varint max_lsn,
+    /// (varint length, bytes) smallest, (varint length, bytes) largest
     /// ```
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         codec::put_varint(out, self.number);
@@ -84,6 +85,7 @@ impl TableMeta {
         codec::put_u32(out, self.checksum);
         codec::put_varint(out, self.entries);
         codec::put_varint(out, self.tombstones);
+        codec::put_varint(out, self.keys);
         codec::put_varint(out, self.min_lsn.0);
         codec::put_varint(out, self.max_lsn.0);
         codec::put_length_prefixed(out, &self.smallest);
@@ -99,6 +101,7 @@ impl TableMeta {
             checksum: reader.u32()?,
             entries: reader.varint()?,
             tombstones: reader.varint()?,
+            keys: reader.varint()?,
             min_lsn: Lsn(reader.varint()?),
             max_lsn: Lsn(reader.varint()?),
             smallest: Bytes::copy_from_slice(reader.length_prefixed(MAX_KEY_BYTES)?),
@@ -106,6 +109,7 @@ impl TableMeta {
         };
         if meta.entries == 0
             || meta.tombstones > meta.entries
+            || !(1..=meta.entries).contains(&meta.keys)
             || meta.min_lsn > meta.max_lsn
             || meta.smallest > meta.largest
         {

@@ -76,6 +76,7 @@ impl Table {
             || footer.file_bytes != meta.bytes
             || footer.entries != meta.entries
             || footer.tombstones != meta.tombstones
+            || footer.keys != meta.keys
             || (footer.min_lsn, footer.max_lsn) != (meta.min_lsn, meta.max_lsn)
         {
             let detail = "the footer is not that of the table that the manifest names";
@@ -126,12 +127,8 @@ impl Table {
     }
 
     /// The newest version of `key` at or below `lsn`; its value is `None` if it is a tombstone.
-    pub(crate) fn get(&self, key: &[u8], lsn: Lsn, io: Io) -> Result<Option<(Lsn, Option<Bytes>)>> {
-        self.get_hashed(key, KeyHash::of(key), lsn, io)
-    }
-
-    /// [`Table::get`] with the hash of the key, so that it is computed once for many tables.
-    pub(crate) fn get_hashed(
+    /// `hash` is that of the key, computed once for all tables that are asked.
+    pub(crate) fn get(
         &self,
         key: &[u8],
         hash: KeyHash,
@@ -225,6 +222,7 @@ impl Table {
         let mut seen = TableMeta {
             entries: 0,
             tombstones: 0,
+            keys: 0,
             min_lsn: Lsn::MAX,
             max_lsn: Lsn::ZERO,
             ..self.meta.clone()
@@ -244,6 +242,7 @@ impl Table {
             }) {
                 return corrupt(0, "the entries of the table are not in order");
             }
+            seen.keys += u64::from(last.as_ref().is_none_or(|last| last.key != entry.key));
             if last.is_none() {
                 seen.smallest = entry.key.clone();
             }

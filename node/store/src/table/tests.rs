@@ -8,32 +8,61 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::disk::Disk;
+use crate::disk::sim::LossVariant;
+use crate::disk::{CallKind, Disk, FaultDisk, OpenMode, SimDisk};
 use crate::error::{Result, StoreError};
 use crate::read::{Direction, Io, KeyRange, VersionedEntry};
 
 mod damage;
-pub(crate) mod memory_disk;
-
-use memory_disk::MemoryDisk;
 
 pub(crate) const DIR: &str = "tables";
 
-/// A disk in memory and a cache, and the tables built on them.
+/// A simulated disk and a cache, and the tables built on them.
 pub(crate) struct Bench {
-    pub(crate) memory: Arc<MemoryDisk>,
+    pub(crate) sim: SimDisk,
+    pub(crate) faults: FaultDisk,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) cache: Arc<BlockCache>,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        let memory = Arc::new(MemoryDisk::default());
+        let sim = SimDisk::new();
+        sim.create_dir(Path::new(DIR)).unwrap();
+        let faults = FaultDisk::over_sim(sim.clone());
         Self {
-            disk: Arc::clone(&memory) as Arc<dyn Disk>,
-            memory,
+            disk: Arc::new(faults.clone()),
+            faults,
+            sim,
             cache: Arc::new(BlockCache::new(4 * 1024 * 1024)),
         }
+    }
+
+    /// Read calls so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.sim.calls().of(CallKind::Read)
+    }
+
+    /// Names of the files there are.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = self.sim.list(Path::new(DIR)).unwrap();
+        names.sort();
+        names
+    }
+
+    /// Makes the file of `meta` with these bytes, or replaces them.
+    pub(crate) fn put(&self, meta: &TableMeta, bytes: &[u8]) {
+        let path = meta.path(Path::new(DIR));
+        let file = match self.sim.open(&path, OpenMode::Create) {
+            Ok(file) => file,
+            Err(_) => self.sim.open(&path, OpenMode::Write).unwrap(),
+        };
+        file.truncate(bytes.len() as u64).unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+    }
+
+    pub(crate) fn contents(&self, meta: &TableMeta) -> Vec<u8> {
+        self.sim.read(&meta.path(Path::new(DIR))).unwrap()
     }
 
     pub(crate) fn build(
@@ -61,6 +90,15 @@ impl Bench {
         let meta = self.build(number, TableOptions::default(), entries);
         self.open(&meta).unwrap()
     }
+}
+
+pub(crate) fn get(
+    table: &Table,
+    key: &[u8],
+    lsn: Lsn,
+    io: Io,
+) -> Result<Option<(Lsn, Option<Bytes>)>> {
+    table.get(key, filter::KeyHash::of(key), lsn, io)
 }
 
 pub(crate) fn entry(key: impl AsRef<[u8]>, lsn: u64, value: Option<&[u8]>) -> VersionedEntry {
@@ -141,7 +179,7 @@ proptest! {
                     .map(|((_, Reverse(lsn)), value)| {
                         (Lsn(*lsn), value.as_deref().map(Bytes::copy_from_slice))
                     });
-                prop_assert_eq!(table.get(&key, Lsn(lsn), Io::Allow).unwrap(), expected);
+                prop_assert_eq!(get(&table, &key, Lsn(lsn), Io::Allow).unwrap(), expected);
             }
         }
         for (lower, upper) in ranges {
@@ -197,7 +235,7 @@ fn a_long_scan_reads_past_the_cache_and_leaves_it_to_lookups() {
         .unwrap();
     assert!(table.index().len() > 4 * scan::MAX_FILLS);
     for direction in [Direction::Ascending, Direction::Descending] {
-        let reads = bench.memory.reads();
+        let reads = bench.reads();
         let mut found: Vec<_> = table
             .scan(all(), direction, Io::Allow)
             .collect::<Result<_>>()
@@ -206,13 +244,13 @@ fn a_long_scan_reads_past_the_cache_and_leaves_it_to_lookups() {
             found.reverse();
         }
         assert_eq!(found, entries);
-        let reads = bench.memory.reads() - reads;
+        let reads = bench.reads() - reads;
         assert!(reads < scan::MAX_FILLS as u64 + 40, "{reads} reads");
     }
     assert!(bench.cache.memory_bytes() < 3 * scan::MAX_FILLS as u64 * 8192);
-    let reads = bench.memory.reads();
+    let reads = bench.reads();
     assert_eq!(table.scan_all().count(), entries.len());
-    assert!(bench.memory.reads() - reads < 30);
+    assert!(bench.reads() - reads < 30);
 }
 
 #[test]
@@ -220,24 +258,27 @@ fn memory_only_reads_do_not_touch_the_disk() {
     let bench = Bench::new();
     let entries = (0..2000u64).map(|n| entry(n.to_be_bytes(), 1, Some(b"value")));
     let table = bench.table(1, entries);
-    let reads = bench.memory.reads();
+    let reads = bench.reads();
     let key = 700u64.to_be_bytes();
-    let get = |io| table.get(&key, Lsn::MAX, io);
-    assert!(matches!(get(Io::MemoryOnly), Err(StoreError::WouldBlock)));
+    let present = |io| get(&table, &key, Lsn::MAX, io);
+    assert!(matches!(
+        present(Io::MemoryOnly),
+        Err(StoreError::WouldBlock)
+    ));
     let mut scan = table.scan(all(), Direction::Ascending, Io::MemoryOnly);
     assert!(matches!(scan.next(), Some(Err(StoreError::WouldBlock))));
     assert!(scan.next().is_none());
     // The filter and the LSN range answer without a block.
     assert_eq!(
-        table.get(b"absent", Lsn::MAX, Io::MemoryOnly).unwrap(),
+        get(&table, b"absent", Lsn::MAX, Io::MemoryOnly).unwrap(),
         None
     );
-    assert_eq!(table.get(&key, Lsn::ZERO, Io::MemoryOnly).unwrap(), None);
-    assert_eq!(bench.memory.reads(), reads);
+    assert_eq!(get(&table, &key, Lsn::ZERO, Io::MemoryOnly).unwrap(), None);
+    assert_eq!(bench.reads(), reads);
 
-    assert!(get(Io::Allow).unwrap().is_some());
-    assert!(get(Io::MemoryOnly).unwrap().is_some());
-    assert_eq!(bench.memory.reads(), reads + 1);
+    assert!(present(Io::Allow).unwrap().is_some());
+    assert!(present(Io::MemoryOnly).unwrap().is_some());
+    assert_eq!(bench.reads(), reads + 1);
 }
 
 #[test]
@@ -245,8 +286,7 @@ fn a_value_is_a_slice_of_the_cached_block() {
     let bench = Bench::new();
     let table = bench.table(1, [entry("k", 1, Some(b"value"))]);
     let value = || {
-        table
-            .get(b"k", Lsn::MAX, Io::Allow)
+        get(&table, b"k", Lsn::MAX, Io::Allow)
             .unwrap()
             .unwrap()
             .1
@@ -294,7 +334,7 @@ fn the_largest_key_and_value_fit_and_larger_ones_are_refused() {
     ));
     builder.add(&largest).unwrap();
     let table = bench.open(&builder.finish().unwrap().unwrap()).unwrap();
-    let found = table.get(&largest.key, Lsn::MAX, Io::Allow).unwrap();
+    let found = get(&table, &largest.key, Lsn::MAX, Io::Allow).unwrap();
     assert_eq!(found, Some((largest.lsn, largest.value)));
     table.verify().unwrap();
 }
@@ -323,10 +363,34 @@ fn an_unfinished_or_empty_table_leaves_no_file() {
     };
     let mut unfinished = builder(1);
     unfinished.add(&entry("a", 1, None)).unwrap();
-    assert_eq!(bench.memory.names(), [file_name(1)]);
+    assert_eq!(bench.names(), [file_name(1)]);
     drop(unfinished);
     assert_eq!(builder(2).finish().unwrap(), None);
-    assert!(bench.memory.names().is_empty());
+    assert!(bench.names().is_empty());
+}
+
+/// The builder syncs the file, its caller the directory: after that a power cut takes nothing.
+#[test]
+fn a_finished_table_survives_a_power_cut() {
+    let bench = Bench::new();
+    bench.sim.sync_dir(Path::new("")).unwrap();
+    let value = [3u8; 9000];
+    let entries: Vec<_> = (0..600u64)
+        .map(|n| entry(n.to_be_bytes(), n + 1, Some(&value)))
+        .collect();
+    let options = TableOptions {
+        compress: false,
+        ..TableOptions::default()
+    };
+    let meta = bench.build(1, options, entries.clone());
+    let syncs = bench.sim.calls().of(CallKind::SyncData);
+    assert_eq!(syncs, 2, "5 MiB are synced on the way and at the end");
+    bench.sim.sync_dir(Path::new(DIR)).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(bench.sim.image().survive(LossVariant::LoseUnsynced, 1));
+    let table = Table::open(&disk, Path::new(DIR), &meta, Arc::clone(&bench.cache)).unwrap();
+    table.verify().unwrap();
+    let found: Result<Vec<_>> = table.scan_all().collect();
+    assert_eq!(found.unwrap(), entries);
 }
 
 #[test]
@@ -334,15 +398,15 @@ fn an_obsolete_table_goes_with_its_last_reader() {
     let bench = Bench::new();
     let table = bench.table(1, [entry("a", 1, Some(b"v"))]);
     let kept = bench.table(2, [entry("a", 1, Some(b"v"))]);
-    assert!(table.get(b"a", Lsn::MAX, Io::Allow).unwrap().is_some());
+    assert!(get(&table, b"a", Lsn::MAX, Io::Allow).unwrap().is_some());
     let mut scan = table.scan(all(), Direction::Ascending, Io::Allow);
     table.mark_obsolete();
     drop(table);
-    assert_eq!(bench.memory.names().len(), 2);
+    assert_eq!(bench.names().len(), 2);
     assert!(scan.next().unwrap().is_ok());
     drop(scan);
     drop(kept);
-    assert_eq!(bench.memory.names(), [file_name(2)]);
+    assert_eq!(bench.names(), [file_name(2)]);
     assert_eq!(bench.cache.memory_bytes(), 0);
 }
 

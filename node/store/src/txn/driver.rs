@@ -30,14 +30,12 @@ pub(crate) fn run(pipeline: &Pipeline, live: &dyn Fn() -> LiveSettings, stop: &A
     while !stop.load(Ordering::Acquire) {
         let settings = live();
         let level = pipeline.level();
+        // Before the section: the log's lock is never taken inside it.
+        let unproven_now = unproven(pipeline);
         let mut section = lock(&pipeline.section);
         if !due(&section, level, settings.memory_write_delay) {
             let sleep = if section.buffer.is_empty() {
-                if unproven(pipeline) {
-                    IDLE
-                } else {
-                    LONGEST_SLEEP
-                }
+                if unproven_now { IDLE } else { LONGEST_SLEEP }
             } else {
                 settings.memory_write_delay
             };

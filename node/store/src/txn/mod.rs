@@ -195,10 +195,6 @@ impl Transaction {
         }
         pipeline.commit(self.prepare()?, ack, waker)
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.counts.is_empty()
-    }
 }
 
 /// Framing of one write in its record, at most.

@@ -46,8 +46,7 @@ const GOLDEN_LZ4: &[u8] = include_bytes!("../../../testdata/table-v1-lz4.sst");
 fn the_bytes_of_a_table_do_not_change() {
     let bench = Bench::new();
     let meta = bench.build(17, golden_options(false), golden_entries());
-    let path = meta.path(Path::new(DIR));
-    assert_eq!(bench.memory.contents(&path), GOLDEN);
+    assert_eq!(bench.contents(&meta), GOLDEN);
     assert_eq!(meta, golden_meta());
 }
 
@@ -56,7 +55,6 @@ fn the_bytes_of_a_table_do_not_change() {
 fn a_compressed_table_stays_readable() {
     let bench = Bench::new();
     let path = golden_meta().path(Path::new(DIR));
-    bench.memory.put(&path, GOLDEN_LZ4.to_vec());
     let (_, checksum) = footer::Footer::decode(
         &GOLDEN_LZ4[GOLDEN_LZ4.len() - footer::FOOTER_BYTES..],
         &path,
@@ -68,6 +66,7 @@ fn a_compressed_table_stays_readable() {
         checksum,
         ..golden_meta()
     };
+    bench.put(&meta, GOLDEN_LZ4);
     let table = bench.open(&meta).unwrap();
     table.verify().unwrap();
     let found: Result<Vec<_>> = table.scan_all().collect();
@@ -78,7 +77,7 @@ fn a_compressed_table_stays_readable() {
 /// not.
 fn never_wrong(table: &Arc<Table>, entries: &[VersionedEntry]) {
     for expected in entries {
-        if let Ok(found) = table.get(&expected.key, expected.lsn, Io::Allow) {
+        if let Ok(found) = get(table, &expected.key, expected.lsn, Io::Allow) {
             assert_eq!(found, Some((expected.lsn, expected.value.clone())));
         }
     }
@@ -107,7 +106,7 @@ fn no_flipped_bit_goes_unnoticed() {
         let bench = Bench::new();
         let mut damaged = GOLDEN.to_vec();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        bench.memory.put(&path, damaged);
+        bench.put(&meta, &damaged);
         match bench.open(&meta) {
             Err(StoreError::Corrupt { file, .. }) => assert_eq!(file, path),
             Err(error) => panic!("bit {bit}: {error}"),
@@ -127,12 +126,11 @@ fn no_flipped_bit_goes_unnoticed() {
 #[test]
 fn a_file_of_another_length_is_refused() {
     let meta = golden_meta();
-    let path = meta.path(Path::new(DIR));
     for len in (0..GOLDEN.len()).chain([GOLDEN.len() + 1]) {
         let mut damaged = GOLDEN.to_vec();
         damaged.resize(len, 0);
         let bench = Bench::new();
-        bench.memory.put(&path, damaged);
+        bench.put(&meta, &damaged);
         assert!(matches!(bench.open(&meta), Err(StoreError::Corrupt { .. })));
         // Also if the length is what the manifest says.
         let meta = TableMeta {
@@ -153,10 +151,10 @@ fn a_file_that_shrinks_later_is_corrupt() {
     let table = bench.open(&meta).unwrap();
     let file = bench
         .disk
-        .open(&meta.path(Path::new(DIR)), crate::disk::OpenMode::Write)
+        .open(&meta.path(Path::new(DIR)), OpenMode::Write)
         .unwrap();
     file.truncate(10).unwrap();
-    let found = table.get(b"banana", Lsn::MAX, Io::Allow);
+    let found = get(&table, b"banana", Lsn::MAX, Io::Allow);
     assert!(matches!(found, Err(StoreError::Corrupt { .. })));
     assert!(matches!(table.verify(), Err(StoreError::Corrupt { .. })));
 }
@@ -166,18 +164,15 @@ fn a_file_that_shrinks_later_is_corrupt() {
 fn another_table_under_the_name_is_refused() {
     let bench = Bench::new();
     let meta = golden_meta();
-    let path = meta.path(Path::new(DIR));
     let mut entries = golden_entries();
     entries[1].value = Some(Bytes::from_static(b"rad"));
     let other = bench.build(17, golden_options(false), entries);
     assert_eq!(other.bytes, meta.bytes);
     assert!(matches!(bench.open(&meta), Err(StoreError::Corrupt { .. })));
-    bench.memory.put(&path, GOLDEN.to_vec());
+    bench.put(&meta, GOLDEN);
     assert!(bench.open(&meta).is_ok());
     let renamed = TableMeta { number: 18, ..meta };
-    bench
-        .memory
-        .put(&renamed.path(Path::new(DIR)), GOLDEN.to_vec());
+    bench.put(&renamed, GOLDEN);
     assert!(matches!(
         bench.open(&renamed),
         Err(StoreError::Corrupt { .. })
@@ -188,13 +183,12 @@ fn another_table_under_the_name_is_refused() {
 fn every_field_of_the_description_is_compared() {
     let bench = Bench::new();
     let good = golden_meta();
-    bench
-        .memory
-        .put(&good.path(Path::new(DIR)), GOLDEN.to_vec());
-    let changes: [fn(&mut TableMeta); 7] = [
+    bench.put(&good, GOLDEN);
+    let changes: [fn(&mut TableMeta); 8] = [
         |meta| meta.checksum ^= 1,
         |meta| meta.entries += 1,
         |meta| meta.tombstones += 1,
+        |meta| meta.keys -= 1,
         |meta| meta.smallest = Bytes::from_static(b"a"),
         |meta| meta.largest = Bytes::from_static(b"z"),
         |meta| meta.min_lsn = meta.min_lsn.next(),
