@@ -110,7 +110,8 @@ fn equals(value: &Value, literal: &str) -> bool {
             let is_json = serde_json::from_str::<serde_json::Number>(literal);
             is_json.is_ok_and(|other| number.as_f64() == other.as_f64())
         }
-        other => other.to_string() == literal,
+        Value::Null => literal == "null",
+        Value::Bool(value) => literal == if *value { "true" } else { "false" },
     }
 }
 
