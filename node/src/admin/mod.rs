@@ -11,9 +11,8 @@ pub mod token;
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use godb_engine::{EngineError, StorageEngine};
-use hyper::body::{Body as HttpBody, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Map, Value};
@@ -23,7 +22,7 @@ use self::config::InForce;
 use self::token::Guard;
 use crate::http::body::Body;
 use crate::http::error::{ApiError, Kind};
-use crate::http::extract;
+use crate::http::extract::{self, RequestStream};
 use crate::lifecycle::Lifecycle;
 use crate::log::LogControl;
 use crate::metrics::Metrics;
@@ -108,7 +107,7 @@ impl Router {
     /// Answers one request.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes>,
+        B: RequestStream,
     {
         let (parts, body) = request.into_parts();
         let read = extract::read_body(&parts.headers, body, &self.state.body_budget).await;

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::Body as HttpBody;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
@@ -27,7 +26,7 @@ use tokio::sync::Semaphore;
 
 use self::body::Body;
 use self::error::{ApiError, Kind};
-use self::extract::RequestBody;
+use self::extract::{RequestBody, RequestStream};
 use self::route::{BodyUse, Operation, PathMatch, ROUTES, Route};
 use crate::bridge::Bridge;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -101,7 +100,7 @@ impl Router {
     /// Answers one request.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes>,
+        B: RequestStream,
     {
         let started = Instant::now();
         let in_flight = self.state.metrics.begin();
@@ -134,15 +133,15 @@ impl Router {
         body: B,
     ) -> (Option<&'static Route>, Result<Response<Body>, ApiError>)
     where
-        B: HttpBody<Data = Bytes>,
+        B: RequestStream,
     {
         let Some(path) = route::match_path(parts.uri.path()) else {
-            extract::ignore_body(body).await;
+            extract::ignore_body(body);
             let message = format!("there is nothing at {}", parts.uri.path());
             return (None, Err(ApiError::new(Kind::RouteNotFound, message)));
         };
         let Some(route) = route::find(path.template, parts.method.as_str()) else {
-            extract::ignore_body(body).await;
+            extract::ignore_body(body);
             let allow = route::allowed(path.template);
             let message = format!("{} is not one of: {allow}", parts.method);
             let mut error = ApiError::new(Kind::MethodNotAllowed, message);
@@ -151,13 +150,13 @@ impl Router {
         };
         let read = match route.body {
             BodyUse::Ignored => {
-                extract::ignore_body(body).await;
+                extract::ignore_body(body);
                 Ok(RequestBody::default())
             }
             BodyUse::Json => match extract::require_json(&parts.headers) {
                 Ok(()) => extract::read_body(&parts.headers, body, &self.state.body_budget).await,
                 Err(refusal) => {
-                    extract::ignore_body(body).await;
+                    extract::ignore_body(body);
                     Err(refusal)
                 }
             },
