@@ -134,11 +134,7 @@ async fn the_limit_holds_for_chunked_bodies_too() {
 async fn pieces_are_joined_in_order() {
     let budget = Arc::new(Semaphore::new(BODY_BUDGET_UNITS));
     let none = HeaderMap::new();
-    let whole = read_body(
-        &none,
-        Full::new(Bytes::from_static(b"abc")),
-        &budget,
-    );
+    let whole = read_body(&none, Full::new(Bytes::from_static(b"abc")), &budget);
     assert_eq!(whole.await.unwrap().bytes, "abc");
     let empty = read_body(&none, chunked(0, 0), &budget);
     assert_eq!(empty.await.unwrap().bytes, "");
