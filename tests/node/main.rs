@@ -1,0 +1,13 @@
+//! Black-box tests of the `godb` binary over real sockets and real files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "tests: to panic is how they fail"
+)]
+
+mod contract;
+mod shared;
