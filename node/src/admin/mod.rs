@@ -6,6 +6,7 @@ pub mod health;
 pub mod stats;
 #[cfg(test)]
 mod tests;
+pub mod thread;
 pub mod token;
 
 use std::convert::Infallible;
@@ -236,5 +237,5 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn json(status: StatusCode, body: Map<String, Value>) -> Response<Body> {
-    crate::http::json(status, Value::Object(body).to_string())
+    crate::http::answer::json(status, Value::Object(body).to_string())
 }
