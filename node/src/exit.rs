@@ -96,6 +96,7 @@ impl From<EngineError> for Failure {
             Exit::Corrupt => {
                 format!("the data is corrupt or damaged; nothing was changed: {error}")
             }
+            Exit::NoPermission => format!("permission denied, or read-only: {error}"),
             _ => error.to_string(),
         };
         Failure { exit, message }
