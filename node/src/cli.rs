@@ -158,6 +158,8 @@ fn root() -> Clap {
         .about("A durable JSON document store. Without a subcommand it serves.")
         .after_help(format!("{EXAMPLES}\n\n{}", exit::TABLE))
         .args_conflicts_with_subcommands(true)
+        // As go-db does it: the last one counts.
+        .args_override_self(true)
         .subcommand(with_settings(
             Clap::new("serve").about("Run the node (the default)"),
         ))

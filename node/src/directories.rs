@@ -115,7 +115,7 @@ mod tests {
             })
             .map_err(|failure| failure.exit)
         };
-        std::fs::write(root.path().join("file"), "").unwrap();
+        drop(files::create(&root.path().join("file")).unwrap());
         assert_eq!(check(""), Ok(()));
         assert_eq!(check("new"), Ok(()));
         assert_eq!(check("missing/new"), Err(Exit::NoInput));

@@ -3,6 +3,7 @@
 use godb_engine::EngineError;
 use godb_store::StoreError;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 /// Exit codes, after sysexits(3) where one fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,17 @@ impl Failure {
             format!("cannot {doing} {}: {error}", path.display()),
         )
     }
+
+    /// An address that cannot be had, asked for by this flag.
+    pub fn address(flag: &str, address: SocketAddr, error: &std::io::Error) -> Self {
+        let message = match error.kind() {
+            ErrorKind::AddrInUse => format!(
+                "the address {address} is taken by another process: stop it, or choose another with --{flag}"
+            ),
+            _ => format!("cannot listen on {address} (--{flag}): {error}"),
+        };
+        Self::new(of_io_kind(error.kind()), message)
+    }
 }
 
 impl From<EngineError> for Failure {
@@ -84,6 +96,7 @@ impl From<EngineError> for Failure {
             Exit::Corrupt => {
                 format!("the data is corrupt or damaged; nothing was changed: {error}")
             }
+            Exit::NoPermission => format!("permission denied, or read-only: {error}"),
             _ => error.to_string(),
         };
         Failure { exit, message }
@@ -104,7 +117,7 @@ fn of_store(error: &StoreError) -> Exit {
 }
 
 /// The code for an I/O error of this kind.
-pub fn of_io_kind(kind: ErrorKind) -> Exit {
+fn of_io_kind(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Exit::NoInput,
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Exit::NoPermission,

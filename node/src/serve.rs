@@ -4,21 +4,18 @@
 //! before the store is opened, so that a taken port is known at once; documents are accepted once
 //! recovery is done.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use godb_engine::{RecoveryReport, StorageEngine};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::runtime::Runtime;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin;
-use crate::admin::config::InForce;
-use crate::admin::token::Guard;
+use crate::admin::thread::Admin;
 use crate::bridge::Bridge;
-use crate::config::{Config, Resolved, Source};
-use crate::exit::{Exit, Failure, of_io_kind};
+use crate::config::{Config, Resolved};
+use crate::exit::{Exit, Failure};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::log::LogControl;
 use crate::metrics::Metrics;
@@ -26,11 +23,6 @@ use crate::metrics::observer::NodeObserver;
 use crate::server::{self, Connections};
 use crate::shutdown::{self, Serving};
 use crate::{directories, http};
-
-/// Connections of the admin port.
-const ADMIN_CONNECTIONS: usize = 64;
-/// Threads for admin calls that block.
-const ADMIN_BLOCKING_THREADS: usize = 8;
 
 /// Runs the node until it is told to stop.
 ///
@@ -50,8 +42,8 @@ pub fn serve(resolved: Resolved, log: LogControl) -> Result<Exit, Failure> {
     directories::check(&resolved.config)?;
 
     let documents = server::reserve(resolved.config.listen)
-        .map_err(|error| address_failure("listen", resolved.config.listen, &error))?;
-    let admin = start_admin(&resolved, log, &lifecycle, &metrics)?;
+        .map_err(|error| Failure::address("listen", resolved.config.listen, &error))?;
+    let admin = admin::thread::start(&resolved, log, &lifecycle, &metrics)?;
     let config = resolved.config;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -62,102 +54,6 @@ pub fn serve(resolved: Resolved, log: LogControl) -> Result<Exit, Failure> {
     // Whoever still waits for the disk is not waited for: what was acknowledged is there.
     runtime.shutdown_background();
     outcome
-}
-
-/// The running admin port.
-struct Admin {
-    state: Arc<admin::State>,
-    address: SocketAddr,
-}
-
-/// Starts the admin port. It lives until the process ends.
-fn start_admin(
-    resolved: &Resolved,
-    log: LogControl,
-    lifecycle: &Arc<Lifecycle>,
-    metrics: &Arc<Metrics>,
-) -> Result<Admin, Failure> {
-    let failed = |error| Failure::new(Exit::Io, format!("cannot start the admin port: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(ADMIN_BLOCKING_THREADS)
-        .build()
-        .map_err(failed)?;
-    let listener = admin_listener(resolved, &runtime)?;
-    let address = listener.local_addr().map_err(failed)?;
-
-    let guard = Guard::new(&resolved.config, address.ip().is_loopback());
-    guard
-        .check()
-        .map_err(|fault| Failure::new(Exit::Usage, format!("admin token: {fault}")))?;
-    if matches!(guard, Guard::Shut) {
-        tracing::warn!(
-            %address,
-            "the admin port is not on loopback and has no token: /admin is closed, metrics and probes are open"
-        );
-    }
-    let in_force = InForce {
-        config: resolved.config.clone(),
-        sources: resolved.sources.iter().map(ToString::to_string).collect(),
-    };
-    let state = Arc::new(admin::State::new(
-        lifecycle.clone(),
-        metrics.clone(),
-        log,
-        in_force,
-        guard,
-    ));
-    let router = admin::router(state.clone());
-    let connections = Connections::new(resolved.config.send_timeout, metrics.connections("admin"));
-    std::thread::Builder::new()
-        .name("godb-admin".to_owned())
-        .spawn(move || {
-            runtime.block_on(async move {
-                let sweeping = connections.clone();
-                tokio::spawn(async move { sweeping.sweep().await });
-                // The sender lives as long as the loop: the admin port stops with the process.
-                let (_never_stops, stop) = watch::channel(false);
-                server::accept(listener, router, connections, ADMIN_CONNECTIONS, stop).await;
-            });
-        })
-        .map_err(failed)?;
-    Ok(Admin { state, address })
-}
-
-/// The configured address, or, if nobody asked for it and it is taken, a free port on loopback.
-fn admin_listener(resolved: &Resolved, runtime: &Runtime) -> Result<TcpListener, Failure> {
-    let _context = runtime.enter();
-    let wanted = resolved.config.admin_listen;
-    let was_asked_for = *resolved.source("admin_listen") != Source::Default;
-    let listen = |address| server::reserve(address).and_then(server::listen);
-    let belongs_to_documents = !was_asked_for && wanted.port() == resolved.config.listen.port();
-    let first = if belongs_to_documents {
-        Err(std::io::ErrorKind::AddrInUse.into())
-    } else {
-        listen(wanted)
-    };
-    match first {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && !was_asked_for => {
-            let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-            let listener = listen(loopback)
-                .map_err(|error| address_failure("admin-listen", loopback, &error))?;
-            let address = listener.local_addr().unwrap_or(loopback);
-            tracing::warn!(%wanted, %address, "the default admin address is taken, using a free port");
-            Ok(listener)
-        }
-        Err(error) => Err(address_failure("admin-listen", wanted, &error)),
-    }
-}
-
-fn address_failure(flag: &str, address: SocketAddr, error: &std::io::Error) -> Failure {
-    let message = match error.kind() {
-        std::io::ErrorKind::AddrInUse => format!(
-            "the address {address} is taken by another process: stop it, or choose another with --{flag}"
-        ),
-        _ => format!("cannot listen on {address} (--{flag}): {error}"),
-    };
-    Failure::new(of_io_kind(error.kind()), message)
 }
 
 async fn run(
@@ -240,7 +136,7 @@ fn start_documents(
     lifecycle: &Arc<Lifecycle>,
     metrics: &Arc<Metrics>,
 ) -> Result<Serving, Failure> {
-    let failed = |error: std::io::Error| address_failure("listen", config.listen, &error);
+    let failed = |error: std::io::Error| Failure::address("listen", config.listen, &error);
     let listener = server::listen(socket).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let is_open = !address.ip().is_loopback();

@@ -125,10 +125,13 @@ impl Collection {
     }
 }
 
+/// The newest version of a record that was decoded, and its LSN.
+type Cached = (Lsn, Arc<Collection>);
+
 /// Reads and writes catalogue records, and keeps the decoded ones.
 #[derive(Default)]
 pub(crate) struct Catalog {
-    cached: RwLock<HashMap<Box<str>, (Lsn, Arc<Collection>)>>,
+    cached: RwLock<HashMap<Box<str>, Cached>>,
 }
 
 impl Catalog {

@@ -1,6 +1,7 @@
 //! Checking the indexes against the documents, both ways.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use godb_store::{Direction, Io, ReadPoint, Store, View};
@@ -66,7 +67,7 @@ pub(crate) fn check(store: &Store, catalog: &Catalog) -> Result<CheckReport> {
 pub(crate) fn collections(
     point: &ReadPoint,
     catalog: &Catalog,
-) -> Result<Vec<(String, std::sync::Arc<Collection>)>> {
+) -> Result<Vec<(String, Arc<Collection>)>> {
     let mut collections = Vec::new();
     for found in point.scan(key::collections(), Direction::Ascending, Io::Allow) {
         let (key, entry) = found?;
@@ -77,12 +78,11 @@ pub(crate) fn collections(
     Ok(collections)
 }
 
+/// Told of a key (behind its prefix) and its value, at the point they were read at.
+pub(crate) type Visit<'v> = dyn FnMut(&ReadPoint, Bytes, Bytes) -> Result<ControlFlow<()>> + 'v;
+
 /// Visits every key with a prefix, over as many points of the view as it takes.
-pub(crate) fn for_each(
-    view: &View,
-    prefix: &[u8],
-    visit: &mut dyn FnMut(&ReadPoint, Bytes, Bytes) -> Result<ControlFlow<()>>,
-) -> Result<()> {
+pub(crate) fn for_each(view: &View, prefix: &[u8], visit: &mut Visit<'_>) -> Result<()> {
     let mut span = Span::ALL;
     loop {
         let point = view.read()?;
@@ -147,8 +147,10 @@ fn check_count(
     documents: u64,
     report: &mut CheckReport,
 ) {
+    let is_newest = || store.begin().read_lsn() == view.lsn();
+    let before = is_newest();
     let counted = store.counter(collection.counter());
-    let unchanged = store.snapshot_read().lsn() == view.lsn();
+    let unchanged = before && is_newest();
     if unchanged && u64::try_from(counted) != Ok(documents) {
         report.problem(|| format!("{name}: {documents} documents, but the counter says {counted}"));
     }

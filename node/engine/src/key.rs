@@ -94,20 +94,6 @@ pub(crate) fn documents_prefix(number: CollectionNumber) -> [u8; 5] {
     [DOCUMENT, a, b, c, d]
 }
 
-/// Collection and id in the key of a document.
-pub(crate) fn parse_document(key: &[u8]) -> Option<(CollectionNumber, &[u8])> {
-    let (number, id) = key.strip_prefix(&[DOCUMENT])?.split_first_chunk::<4>()?;
-    Some((CollectionNumber(u32::from_be_bytes(*number)), id))
-}
-
-/// All documents of all collections from this number on.
-pub(crate) fn documents_from(number: CollectionNumber) -> KeyRange {
-    KeyRange {
-        lower: Bound::Included(Bytes::copy_from_slice(&documents_prefix(number))),
-        upper: Bound::Excluded(Bytes::from_static(&[DOCUMENT + 1])),
-    }
-}
-
 /// What the keys of all entries of an index begin with.
 pub(crate) fn index_prefix(number: IndexNumber) -> [u8; 9] {
     let [a, b, c, d, e, f, g, h] = number.0.to_be_bytes();
@@ -117,20 +103,6 @@ pub(crate) fn index_prefix(number: IndexNumber) -> [u8; 9] {
 /// An entry: the encoded value, and the id of the document that has it.
 pub(crate) fn index_entry(number: IndexNumber, value: &[u8], id: &[u8]) -> Bytes {
     [&index_prefix(number), value, id].concat().into()
-}
-
-/// Index and the rest (value and id) in the key of an entry.
-pub(crate) fn parse_index_entry(key: &[u8]) -> Option<(IndexNumber, &[u8])> {
-    let (number, rest) = key.strip_prefix(&[INDEX_ENTRY])?.split_first_chunk::<8>()?;
-    Some((IndexNumber(u64::from_be_bytes(*number)), rest))
-}
-
-/// All entries of all indexes from this number on.
-pub(crate) fn index_entries_from(number: IndexNumber) -> KeyRange {
-    KeyRange {
-        lower: Bound::Included(Bytes::copy_from_slice(&index_prefix(number))),
-        upper: Bound::Excluded(Bytes::from_static(&[INDEX_ENTRY + 1])),
-    }
 }
 
 /// All keys that begin with `prefix`.

@@ -61,7 +61,15 @@ impl Sweeper {
             return Ok(sweeper);
         }
         for (name, number) in building(&writer, &numbers.unfinished_indexes)? {
-            build::take_out(&writer, &name, number)?;
+            if let Err(error) = build::take_out(&writer, &name, number) {
+                // A full disk must not keep the database closed. No query uses the index, and
+                // creating it again completes it.
+                observer.warning(&format!(
+                    "the unfinished index {} of {name} could not be removed: {error}",
+                    number.0
+                ));
+                return Ok(sweeper);
+            }
         }
         let (store, catalog) = (store.clone(), Arc::clone(catalog));
         let (observer, stop) = (Arc::clone(observer), Arc::clone(&sweeper.stop));

@@ -6,14 +6,14 @@ pub mod health;
 pub mod stats;
 #[cfg(test)]
 mod tests;
+pub mod thread;
 pub mod token;
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use godb_engine::{EngineError, StorageEngine};
-use hyper::body::{Body as HttpBody, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Map, Value};
@@ -23,7 +23,7 @@ use self::config::InForce;
 use self::token::Guard;
 use crate::http::body::Body;
 use crate::http::error::{ApiError, Kind};
-use crate::http::extract;
+use crate::http::extract::{self, RequestStream};
 use crate::lifecycle::Lifecycle;
 use crate::log::LogControl;
 use crate::metrics::Metrics;
@@ -108,7 +108,7 @@ impl Router {
     /// Answers one request.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes>,
+        B: RequestStream,
     {
         let (parts, body) = request.into_parts();
         let read = extract::read_body(&parts.headers, body, &self.state.body_budget).await;
@@ -237,5 +237,5 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn json(status: StatusCode, body: Map<String, Value>) -> Response<Body> {
-    crate::http::json(status, Value::Object(body).to_string())
+    crate::http::answer::json(status, Value::Object(body).to_string())
 }

@@ -129,11 +129,19 @@ fn same(a: &Hash, b: &Hash) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
         file
+    }
+
+    fn rewrite(file: &tempfile::NamedTempFile, text: &str) {
+        files::create(file.path())
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
     }
 
     fn status(guard: &Guard, authorization: Option<&str>) -> u16 {
@@ -181,10 +189,10 @@ mod tests {
     fn a_rotated_token_counts_at_once() {
         let token = file("the-first-token-of-all");
         let guard = Guard::Token(token.path().into());
-        std::fs::write(token.path(), "the-second-token-of-all").unwrap();
+        rewrite(&token, "the-second-token-of-all");
         assert_eq!(status(&guard, Some("Bearer the-first-token-of-all")), 401);
         assert_eq!(status(&guard, Some("Bearer the-second-token-of-all")), 200);
-        std::fs::write(token.path(), "").unwrap();
+        rewrite(&token, "");
         assert_eq!(status(&guard, Some("Bearer ")), 401);
         assert!(guard.check().is_err());
     }

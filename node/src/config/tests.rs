@@ -1,4 +1,5 @@
 use super::*;
+use std::io::Write as _;
 use std::time::Duration;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -17,8 +18,8 @@ fn flag(key: &'static str, value: &str) -> FlagValue {
 }
 
 fn file(text: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text).unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
     file
 }
 

@@ -1,23 +1,18 @@
 //! Many documents in one transaction: all or none.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
 use godb_engine::{Document, Lsn, json};
 use hyper::{Response, StatusCode};
 
+use super::answer::{json_body, list, with_lsn};
 use super::body::Body;
-use super::documents::with_lsn;
 use super::error::{ApiError, Kind};
 use super::extract::durability;
-use super::{Call, State, json_body};
+use super::{Call, State};
 
 /// Most items of a batch.
 const MAX_ITEMS: usize = godb_engine::limits::MAX_BATCH_ITEMS;
 /// Levels that the envelope of a batch puts around a document: object, array, operation.
 const ENVELOPE_DEPTH: usize = 3;
-/// Answers above this size are sent in pieces rather than copied together.
-const COPY_BYTES: usize = 256 * 1024;
 
 /// POST /collections/{collection}/batch
 pub async fn insert(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
@@ -165,36 +160,6 @@ impl Ranges {
 fn answer(status: StatusCode, head: String, documents: &[Document], lsn: Lsn) -> Response<Body> {
     let body = list(head.into_bytes(), documents, b"]}");
     with_lsn(json_body(status, body), lsn)
-}
-
-/// `head`, the documents separated by commas, `tail`.
-pub fn list(head: Vec<u8>, documents: &[Document], tail: &[u8]) -> Body {
-    let documents_bytes: usize = documents
-        .iter()
-        .map(|document| document.json.len() + 1)
-        .sum();
-    if documents_bytes <= COPY_BYTES {
-        let mut out = head;
-        out.reserve_exact(documents_bytes + tail.len());
-        for (index, document) in documents.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&document.json);
-        }
-        out.extend_from_slice(tail);
-        return Body::full(out);
-    }
-    let mut parts = VecDeque::with_capacity(2 * documents.len() + 2);
-    parts.push_back(Bytes::from(head));
-    for (index, document) in documents.iter().enumerate() {
-        if index > 0 {
-            parts.push_back(Bytes::from_static(b","));
-        }
-        parts.push_back(document.json.clone());
-    }
-    parts.push_back(Bytes::copy_from_slice(tail));
-    Body::Parts(parts)
 }
 
 #[cfg(test)]

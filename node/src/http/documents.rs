@@ -1,13 +1,13 @@
 //! One document at a time.
 
 use godb_engine::{Document, EngineError, Lsn, Replace};
-use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 
+use super::answer::{json, with_lsn};
 use super::body::Body;
 use super::error::ApiError;
 use super::extract::{creates_only, durability, refuse_if_match};
-use super::{Call, LSN_HEADER, State, json};
+use super::{Call, State};
 
 /// POST /collections/{collection}
 pub async fn insert(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
@@ -92,12 +92,4 @@ pub async fn delete(state: &State, call: Call<'_>) -> Result<Response<Body>, Api
 
 fn written(status: StatusCode, document: Document, lsn: Lsn) -> Response<Body> {
     with_lsn(json(status, document.json), lsn)
-}
-
-/// Puts the LSN of a write on its answer.
-pub fn with_lsn(mut response: Response<Body>, lsn: Lsn) -> Response<Body> {
-    response
-        .headers_mut()
-        .insert(LSN_HEADER, HeaderValue::from(lsn.0));
-    response
 }

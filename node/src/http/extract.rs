@@ -2,7 +2,6 @@
 //! [`ApiError`].
 
 use std::borrow::Cow;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,6 +154,11 @@ fn is_json(value: &[u8]) -> bool {
         })
 }
 
+/// A request body that is still arriving.
+pub trait RequestStream: HttpBody<Data = Bytes> + Unpin + Send + 'static {}
+
+impl<B: HttpBody<Data = Bytes> + Unpin + Send + 'static> RequestStream for B {}
+
 /// A request body, and its share of the budget while it is being worked on.
 #[derive(Debug, Default)]
 pub struct RequestBody {
@@ -170,9 +174,9 @@ pub async fn read_body<B>(
     budget: &Arc<Semaphore>,
 ) -> Result<RequestBody, ApiError>
 where
-    B: HttpBody<Data = Bytes>,
+    B: RequestStream,
 {
-    let mut body = pin!(body);
+    let mut body = body;
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
@@ -181,7 +185,7 @@ where
     if announced.is_some_and(|bytes| bytes > limit) {
         // A client that waits for "100 Continue" has sent nothing yet.
         if !headers.contains_key(EXPECT) {
-            discard(&mut body, 0).await;
+            discard(body, 0);
         }
         return Err(too_large());
     }
@@ -193,7 +197,7 @@ where
         let so_far = rest.len() + first.as_ref().map_or(0, Bytes::len);
         if so_far + piece.len() > MAX_BODY_BYTES {
             drop((first, rest));
-            discard(&mut body, so_far + piece.len()).await;
+            discard(body, so_far + piece.len());
             return Err(too_large());
         }
         if so_far + piece.len() > SMALL_BODY_BYTES {
@@ -217,24 +221,27 @@ where
 }
 
 /// Reads a body that means nothing and throws it away.
-pub async fn ignore_body<B: HttpBody<Data = Bytes>>(body: B) {
+pub fn ignore_body<B: RequestStream>(body: B) {
     if !body.is_end_stream() {
-        discard(&mut pin!(body), 0).await;
+        discard(body, 0);
     }
 }
 
-async fn discard<B: HttpBody<Data = Bytes>>(body: &mut Pin<&mut B>, mut seen: usize) {
+/// Takes what is still on its way, while the answer is already being sent.
+fn discard<B: RequestStream>(mut body: B, mut seen: usize) {
     let deadline = Instant::now() + BODY_PIECE_TIMEOUT;
-    while seen <= MAX_DISCARDED_BYTES {
-        match timeout_at(deadline, body.frame()).await {
-            Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, Bytes::len),
-            _ => return,
+    tokio::spawn(async move {
+        while seen <= MAX_DISCARDED_BYTES {
+            match timeout_at(deadline, body.frame()).await {
+                Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, Bytes::len),
+                _ => return,
+            }
         }
-    }
+    });
 }
 
-async fn next_piece<B: HttpBody<Data = Bytes>>(
-    body: &mut Pin<&mut B>,
+async fn next_piece<B: RequestStream>(
+    body: &mut B,
     deadline: Instant,
 ) -> Result<Option<Bytes>, ApiError> {
     loop {

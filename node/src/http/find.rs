@@ -6,11 +6,12 @@ use std::sync::Arc;
 use godb_engine::{Cursor, EngineError, Filter, Find, Page, PageStart};
 use hyper::{Response, StatusCode};
 
+use super::answer::{json_body, list};
 use super::body::Body;
 use super::error::{ApiError, Kind};
 use super::extract::query_pairs;
 use super::stream::{DocumentBody, source};
-use super::{Call, State, batch, json_body};
+use super::{Call, State};
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = godb_engine::limits::MAX_PAGE_DOCUMENTS;
@@ -26,7 +27,7 @@ pub async fn find(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiEr
         .bridge
         .read(move |engine, io| engine.find(&collection, &query, io))
         .await?;
-    let body = batch::list(
+    let body = list(
         b"{\"documents\":[".to_vec(),
         &page.documents,
         tail(&page).as_bytes(),

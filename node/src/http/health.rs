@@ -2,8 +2,9 @@
 
 use hyper::{Response, StatusCode};
 
+use super::State;
+use super::answer::json;
 use super::body::Body;
-use super::{State, json};
 use crate::lifecycle::Phase;
 
 /// GET /health

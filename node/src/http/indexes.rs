@@ -3,9 +3,10 @@
 use godb_engine::json;
 use hyper::{Response, StatusCode};
 
+use super::answer;
 use super::body::Body;
 use super::error::ApiError;
-use super::{Call, State, json as json_answer};
+use super::{Call, State};
 
 /// GET /collections/{collection}/indexes
 pub async fn list(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
@@ -24,7 +25,7 @@ pub async fn list(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiEr
         json::push_str(&mut out, index);
     }
     out.extend_from_slice(format!("],\"index_count\":{}}}", indexes.len()).as_bytes());
-    Ok(json_answer(StatusCode::OK, out))
+    Ok(answer::json(StatusCode::OK, out))
 }
 
 /// POST /collections/{collection}/indexes/{field}
@@ -45,5 +46,5 @@ pub async fn create(state: &State, call: Call<'_>) -> Result<Response<Body>, Api
     .into_bytes();
     json::push_str(&mut out, &field);
     out.push(b'}');
-    Ok(json_answer(StatusCode::CREATED, out))
+    Ok(answer::json(StatusCode::CREATED, out))
 }

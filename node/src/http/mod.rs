@@ -1,5 +1,6 @@
 //! The document port: a router that can be called without a socket, and one file per resource.
 
+pub mod answer;
 pub mod batch;
 pub mod body;
 pub mod documents;
@@ -19,25 +20,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::Body as HttpBody;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use self::body::Body;
 use self::error::{ApiError, Kind};
-use self::extract::RequestBody;
-use self::route::{BodyUse, Operation, PathMatch, ROUTES, Route};
+use self::extract::{RequestBody, RequestStream};
+use self::route::{BodyUse, Operation, PathMatch, Route};
 use crate::bridge::Bridge;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::http::HttpMetrics;
 
 /// Streams that may be open at once.
 pub const MAX_STREAMS: usize = 64;
-
-/// The LSN of a write, on its answer.
-pub const LSN_HEADER: HeaderName = HeaderName::from_static("x-godb-lsn");
 
 /// What handlers work with.
 pub struct State {
@@ -101,7 +98,7 @@ impl Router {
     /// Answers one request.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes>,
+        B: RequestStream,
     {
         let started = Instant::now();
         let in_flight = self.state.metrics.begin();
@@ -134,15 +131,15 @@ impl Router {
         body: B,
     ) -> (Option<&'static Route>, Result<Response<Body>, ApiError>)
     where
-        B: HttpBody<Data = Bytes>,
+        B: RequestStream,
     {
         let Some(path) = route::match_path(parts.uri.path()) else {
-            extract::ignore_body(body).await;
+            extract::ignore_body(body);
             let message = format!("there is nothing at {}", parts.uri.path());
             return (None, Err(ApiError::new(Kind::RouteNotFound, message)));
         };
         let Some(route) = route::find(path.template, parts.method.as_str()) else {
-            extract::ignore_body(body).await;
+            extract::ignore_body(body);
             let allow = route::allowed(path.template);
             let message = format!("{} is not one of: {allow}", parts.method);
             let mut error = ApiError::new(Kind::MethodNotAllowed, message);
@@ -151,13 +148,13 @@ impl Router {
         };
         let read = match route.body {
             BodyUse::Ignored => {
-                extract::ignore_body(body).await;
+                extract::ignore_body(body);
                 Ok(RequestBody::default())
             }
             BodyUse::Json => match extract::require_json(&parts.headers) {
                 Ok(()) => extract::read_body(&parts.headers, body, &self.state.body_budget).await,
                 Err(refusal) => {
-                    extract::ignore_body(body).await;
+                    extract::ignore_body(body);
                     Err(refusal)
                 }
             },
@@ -173,7 +170,7 @@ impl Router {
         let state = &*self.state;
         match route.operation {
             Operation::Health => Ok(health::health(state)),
-            Operation::OpenApi => Ok(json(StatusCode::OK, state.openapi.clone())),
+            Operation::OpenApi => Ok(answer::json(StatusCode::OK, state.openapi.clone())),
             Operation::Insert => documents::insert(state, call).await,
             Operation::Get => documents::get(state, call).await,
             Operation::Update => documents::update(state, call).await,
@@ -196,28 +193,4 @@ impl crate::server::Service for Router {
     ) -> Result<Response<Body>, Infallible> {
         Ok(self.handle(request).await)
     }
-}
-
-/// A JSON answer of bytes that are there.
-pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    json_body(status, Body::full(body))
-}
-
-/// A JSON answer.
-pub fn json_body(status: StatusCode, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// Names of the routes' metric label, with one more for what is no route.
-pub fn route_label(operation: Option<Operation>) -> (&'static str, &'static str) {
-    operation
-        .and_then(|operation| ROUTES.get(operation as usize))
-        .map_or(("unmatched", "other"), |route| {
-            (route.template, route.method)
-        })
 }

@@ -176,6 +176,15 @@ pub fn allowed(template: &str) -> String {
     methods.join(", ")
 }
 
+/// Template and method as metric labels, with one more pair for what is no route.
+pub fn label(operation: Option<Operation>) -> (&'static str, &'static str) {
+    operation
+        .and_then(|operation| ROUTES.get(operation as usize))
+        .map_or(("unmatched", "other"), |route| {
+            (route.template, route.method)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

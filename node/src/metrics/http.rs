@@ -6,8 +6,7 @@ use hyper::StatusCode;
 use prometheus::{Histogram, IntCounter, IntGauge, Result};
 
 use super::Maker;
-use crate::http::route::{Operation, ROUTES};
-use crate::http::route_label;
+use crate::http::route::{Operation, ROUTES, label};
 
 /// Every status the document port answers with.
 const STATUSES: [u16; 17] = [
@@ -58,7 +57,7 @@ impl HttpMetrics {
             .chain([None]);
         let routes = operations
             .map(|operation| {
-                let (route, method) = route_label(operation);
+                let (route, method) = label(operation);
                 let by_status = |status: u16| {
                     let code = status.to_string();
                     (

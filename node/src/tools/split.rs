@@ -82,24 +82,25 @@ impl<R: Read> Documents<R> {
     }
 
     fn read(&mut self) -> Result<Option<RawDocument>, SplitError> {
-        let found = match self.format {
-            Format::Ndjson => self.line()?,
-            Format::Array => self.member(b'[', b']')?,
-            Format::Map => self.member(b'{', b'}')?,
-        };
-        Ok(found.map(|(line, key, bytes)| {
-            let position = self.position;
-            self.position += 1;
-            RawDocument {
-                position,
-                line,
-                key,
-                bytes,
-            }
-        }))
+        match self.format {
+            Format::Ndjson => self.line(),
+            Format::Array => self.member(b'[', b']'),
+            Format::Map => self.member(b'{', b'}'),
+        }
     }
 
-    fn line(&mut self) -> Result<Option<(u64, Option<String>, Vec<u8>)>, SplitError> {
+    fn document(&mut self, line: u64, key: Option<String>, bytes: Vec<u8>) -> RawDocument {
+        let position = self.position;
+        self.position += 1;
+        RawDocument {
+            position,
+            line,
+            key,
+            bytes,
+        }
+    }
+
+    fn line(&mut self) -> Result<Option<RawDocument>, SplitError> {
         // Blank lines are nothing.
         if self.source.peek_token()?.is_none() {
             return Ok(None);
@@ -107,14 +108,10 @@ impl<R: Read> Documents<R> {
         let line = self.source.line;
         let mut bytes = self.source.take_line()?;
         bytes.truncate(bytes.trim_ascii_end().len());
-        Ok(Some((line, None, bytes)))
+        Ok(Some(self.document(line, None, bytes)))
     }
 
-    fn member(
-        &mut self,
-        open: u8,
-        close: u8,
-    ) -> Result<Option<(u64, Option<String>, Vec<u8>)>, SplitError> {
+    fn member(&mut self, open: u8, close: u8) -> Result<Option<RawDocument>, SplitError> {
         let first = self.state == State::Start;
         if first {
             self.source.expect(open)?;
@@ -147,7 +144,8 @@ impl<R: Read> Documents<R> {
                 .outline("expected a document, that is a JSON object"));
         }
         let line = self.source.line;
-        Ok(Some((line, key, self.source.take_object()?)))
+        let bytes = self.source.take_object()?;
+        Ok(Some(self.document(line, key, bytes)))
     }
 
     fn key(&mut self) -> Result<String, SplitError> {

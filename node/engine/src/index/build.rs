@@ -3,9 +3,10 @@
 //! 1. One commit adds the index to the catalogue record as *building*, and its number to the
 //!    unfinished ones. The record is in every write's read set, so each write is either ordered
 //!    before this commit, or knows of the index and maintains it.
-//! 2. Documents older than that commit get their entries in small transactions, each of which
-//!    depends on the documents it read: were one changed or deleted meanwhile, the entry of what
-//!    it was would come back to life.
+//! 2. All documents get their entries in small transactions, each of which depends on the
+//!    documents it read: were one changed or deleted meanwhile, the entry of what it was would
+//!    come back to life. Newer documents are not left out: a write that leaves the value as it
+//!    was writes no entry, because it takes it to be there.
 //! 3. One commit makes it *ready*. Readers go by the record at the LSN they read at, so one that
 //!    looks at an older state does not use it.
 //!
@@ -25,7 +26,7 @@ use crate::key::{self, CollectionNumber, IndexNumber};
 use crate::limits::MAX_INDEXES;
 use crate::query::walk::Span;
 use crate::sweep;
-use crate::write::{Staged, Write, Writer};
+use crate::write::{Staged, Stamp, Write, Writer};
 
 /// Documents of one backfill transaction.
 const BACKFILL_DOCUMENTS: usize = 64;
@@ -133,8 +134,8 @@ pub(crate) fn create(
     match announce(&writer, collection, field)? {
         Announced::Exists => Ok(false),
         Announced::Ready => Ok(true),
-        Announced::Building { number, since } => {
-            let built = backfill(&writer, collection, number, since)
+        Announced::Building(number) => {
+            let built = backfill(&writer, collection, number)
                 .and_then(|()| finish(&writer, collection, number));
             if let Err(error) = built {
                 // If even this fails, opening the database again does it.
@@ -165,19 +166,12 @@ enum Announced {
     Exists,
     /// The collection was made with it and holds nothing.
     Ready,
-    /// Writes of this transaction and later ones maintain it.
-    Building {
-        number: IndexNumber,
-        since: Lsn,
-    },
+    /// Every write that follows maintains it.
+    Building(IndexNumber),
 }
 
-impl crate::write::Stamp for Announced {
-    fn stamp(&mut self, lsn: Lsn) {
-        if let Announced::Building { since, .. } = self {
-            *since = lsn;
-        }
-    }
+impl Stamp for Announced {
+    fn stamp(&mut self, _: Lsn) {}
 }
 
 fn announce(writer: &Writer<'_>, collection: &str, field: &str) -> Result<Announced> {
@@ -193,12 +187,7 @@ fn announce(writer: &Writer<'_>, collection: &str, field: &str) -> Result<Announ
         match known.index(field) {
             Some(index) if index.state == IndexState::Ready => return Ok(Ok(Announced::Exists)),
             // Its build failed and so did its removal. It is maintained, so it can be completed.
-            Some(index) => {
-                return Ok(Ok(Announced::Building {
-                    number: index.number,
-                    since: Lsn::ZERO,
-                }));
-            }
+            Some(index) => return Ok(Ok(Announced::Building(index.number))),
             None => {}
         }
         if known.indexes.len() >= MAX_INDEXES {
@@ -226,51 +215,41 @@ fn announce(writer: &Writer<'_>, collection: &str, field: &str) -> Result<Announ
         Ok(Ok(if is_new {
             Announced::Ready
         } else {
-            Announced::Building {
-                number,
-                since: Lsn::ZERO,
-            }
+            Announced::Building(number)
         }))
     };
     sweep::when_writable(writer.store, || writer.transact(stage))?.wait()
 }
 
-/// Gives the documents older than `since` their entries.
-fn backfill(writer: &Writer<'_>, collection: &str, number: IndexNumber, since: Lsn) -> Result<()> {
+/// Gives all documents their entries.
+fn backfill(writer: &Writer<'_>, collection: &str, number: IndexNumber) -> Result<()> {
     let store = writer.store;
     let Some(owner) = number_of(writer, collection)? else {
         return Ok(());
     };
     let mut span = Span::ALL;
     loop {
-        // Any newer state serves as well: what was written after `since` has its entries.
+        // Any newer state serves as well: what is inserted from now on has its entries.
         let point = store.snapshot_read();
         let prefix = key::documents_prefix(owner);
         let range = span.keys(&prefix);
         let mut ids: Vec<Bytes> = Vec::new();
-        let mut last = None;
         for found in point
             .scan(range, Direction::Ascending, Io::Allow)
             .take(BACKFILL_DOCUMENTS)
         {
-            let (key, entry) = found?;
-            let id = key.slice(prefix.len()..);
-            if since == Lsn::ZERO || entry.lsn <= since {
-                ids.push(id.clone());
-            }
-            last = Some(id);
+            let (key, _) = found?;
+            ids.push(key.slice(prefix.len()..));
         }
         drop(point);
-        let Some(last) = last else {
+        let Some(last) = ids.last().cloned() else {
             return Ok(());
         };
-        if !ids.is_empty() {
-            let stage = |transaction: &mut Transaction| {
-                stage_chunk(writer, transaction, collection, number, &ids)
-            };
-            // Not waited for: the last commit is, and it comes after all of them.
-            drop(sweep::when_writable(store, || writer.transact(stage))?);
-        }
+        let stage = |transaction: &mut Transaction| {
+            stage_chunk(writer, transaction, collection, number, &ids)
+        };
+        // Not waited for: the last commit is, and it comes after all of them.
+        drop(sweep::when_writable(store, || writer.transact(stage))?);
         span.pass(last, Direction::Ascending);
     }
 }

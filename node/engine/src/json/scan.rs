@@ -3,15 +3,17 @@
 //! The output is made of runs of input between dropped whitespace, so that a compact document is
 //! one copy. Keys are compared by a fingerprint first; only equal fingerprints cost more.
 
+mod repeated;
+mod token;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
 use super::text::RawStr;
 use super::walk::members;
 use super::{JsonError, Kind, Limits};
+use repeated::fingerprint;
 
-/// Objects up to this many members are compared pairwise; larger ones are sorted.
-const PAIRWISE_MEMBERS: usize = 16;
 /// A member list that grew beyond this is not kept for the next document.
 const KEPT_MEMBERS: usize = 4096;
 
@@ -352,179 +354,6 @@ impl<'a> Scanner<'a> {
         self.skip_whitespace();
         self.value(depth + 1)
     }
-
-    /// Whether two members from `base` on have the same fingerprint.
-    fn may_repeat(&self, base: usize) -> bool {
-        let mut members = self.members.get(base..).unwrap_or_default();
-        if members.len() <= PAIRWISE_MEMBERS {
-            while let [member, rest @ ..] = members {
-                if rest.iter().any(|m| m.fingerprint == member.fingerprint) {
-                    return true;
-                }
-                members = rest;
-            }
-            return false;
-        }
-        let mut fingerprints: Vec<u64> = members.iter().map(|m| m.fingerprint).collect();
-        fingerprints.sort_unstable();
-        fingerprints.array_windows().any(|[a, b]| a == b)
-    }
-
-    /// Takes all but the last of equal keys out of the output. `at` is on the closing brace.
-    fn remove_repeated(&mut self, base: usize) -> bool {
-        self.flush();
-        let members = self.members.get(base..).unwrap_or_default();
-        let key = |member: &Member| {
-            let raw = self.out.get(member.start + 1..member.key_end);
-            RawStr::new(raw.unwrap_or_default())
-        };
-        let mut sorted: Vec<(RawStr<'_>, usize)> = members.iter().map(key).zip(0_usize..).collect();
-        sorted.sort_by(|(a, i), (b, j)| a.cmp_decoded(*b).then(i.cmp(j)));
-        let mut removed = vec![false; members.len()];
-        let mut any = false;
-        for [(a, earlier), (b, _)] in sorted.array_windows() {
-            if a.cmp_decoded(*b).is_eq()
-                && let Some(flag) = removed.get_mut(*earlier)
-            {
-                *flag = true;
-                any = true;
-            }
-        }
-        if !any {
-            return false;
-        }
-        let ends = members.iter().skip(1).map(|next| next.start - 1);
-        let ends = ends.chain([self.out.len()]);
-        let kept: Vec<Range<usize>> = members
-            .iter()
-            .zip(ends)
-            .zip(&removed)
-            .filter(|(_, removed)| !**removed)
-            .map(|((member, end), _)| member.start..end)
-            .collect();
-        let Some(first) = members.first() else {
-            return false;
-        };
-        let first = first.start;
-        let mut to = first;
-        for range in kept {
-            if to > first {
-                if let Some(comma) = self.out.get_mut(to) {
-                    *comma = b',';
-                }
-                to += 1;
-            }
-            let len = range.len();
-            self.out.copy_within(range, to);
-            to += len;
-        }
-        self.out.truncate(to);
-        true
-    }
-
-    /// A string from its opening quote on; whether it has escapes.
-    fn string(&mut self) -> Result<bool, Fault> {
-        self.at += 1;
-        let mut escaped = false;
-        loop {
-            self.at = plain_end(self.input, self.at);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(b'\\') => {
-                    self.escape()?;
-                    escaped = true;
-                }
-                Some(_) => return self.fault("control character in a string"),
-                None => return self.fault("unterminated string"),
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Result<(), Fault> {
-        match self.input.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                self.at += 2;
-                Ok(())
-            }
-            Some(b'u') => {
-                let unit = self.code_unit()?;
-                match unit {
-                    0xD800..=0xDBFF => {
-                        let low = self.input.get(self.at + 6..self.at + 8) == Some(b"\\u");
-                        self.at += 6;
-                        if !low || !(0xDC00..=0xDFFF).contains(&self.code_unit()?) {
-                            self.at -= 6;
-                            return self.fault("unpaired surrogate");
-                        }
-                        self.at += 6;
-                    }
-                    0xDC00..=0xDFFF => return self.fault("unpaired surrogate"),
-                    _ => self.at += 6,
-                }
-                Ok(())
-            }
-            Some(_) => self.fault("invalid escape"),
-            None => self.fault("unterminated string"),
-        }
-    }
-
-    /// The value of the `\uXXXX` at `at`.
-    fn code_unit(&self) -> Result<u32, Fault> {
-        let digits = self.input.get(self.at + 2..self.at + 6).unwrap_or_default();
-        let mut unit = 0;
-        for digit in digits {
-            match char::from(*digit).to_digit(16) {
-                Some(value) => unit = unit << 4 | value,
-                None => return self.fault("invalid escape"),
-            }
-        }
-        if digits.len() < 4 {
-            return self.fault("invalid escape");
-        }
-        Ok(unit)
-    }
-
-    fn number(&mut self) -> Result<(), Fault> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        match self.peek() {
-            Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.digits(),
-            _ => return self.fault("invalid number"),
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            if !matches!(self.peek(), Some(b'0'..=b'9')) {
-                return self.fault("invalid number");
-            }
-            self.digits();
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            if !matches!(self.peek(), Some(b'0'..=b'9')) {
-                return self.fault("invalid number");
-            }
-            self.digits();
-        }
-        // `007` and `1.2.3` would otherwise be reported as a missing comma.
-        if matches!(self.peek(), Some(b'0'..=b'9' | b'.')) {
-            return self.fault("invalid number");
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) {
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-    }
 }
 
 /// Where the value of `_id` stands in a normalized object.
@@ -539,46 +368,4 @@ fn id_value(object: &[u8]) -> Option<Range<usize>> {
         at = to + 1;
     }
     None
-}
-
-/// The first byte from `at` on that may not stand in a string as it is; eight at a time.
-fn plain_end(input: &[u8], mut at: usize) -> usize {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The lowest bit that is set in `below(word, n)` belongs to the first byte below `n`.
-    let below = |word: u64, n: u8| word.wrapping_sub(LOW * u64::from(n)) & !word & HIGH;
-    while let Some(chunk) = input.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        let special = below(word, 0x20)
-            | below(word ^ (LOW * u64::from(b'"')), 1)
-            | below(word ^ (LOW * u64::from(b'\\')), 1);
-        if special != 0 {
-            return at + (special.trailing_zeros() >> 3) as usize;
-        }
-        at += 8;
-    }
-    while let Some(byte) = input.get(at) {
-        if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
-            break;
-        }
-        at += 1;
-    }
-    at
-}
-
-/// Equal for equal keys, and cheap; nothing depends on it being different for different ones.
-fn fingerprint(key: &[u8]) -> u64 {
-    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let length = (key.len() as u64).wrapping_mul(SPREAD);
-    let ends = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        (Some(first), Some(last)) => {
-            u64::from_le_bytes(*first).wrapping_mul(SPREAD)
-                ^ u64::from_le_bytes(*last).rotate_left(29)
-        }
-        _ => key
-            .iter()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte))
-            .wrapping_mul(SPREAD),
-    };
-    ends ^ length
 }

@@ -20,7 +20,7 @@ use crate::limits::{MAX_PAGE_BYTES, MAX_PAGE_DOCUMENTS};
 /// Candidates between two fresh points of a view: memory is not held for longer than this takes.
 const CHUNK_CANDIDATES: usize = 2000;
 /// Candidates that a caller who must not block may look at.
-const MEMORY_ONLY_CANDIDATES: usize = 2000;
+const MEMORY_ONLY_CANDIDATES: usize = 500;
 
 /// A query for one page.
 #[derive(Clone, Debug)]

@@ -368,8 +368,8 @@ impl Block<'_> {
 }
 
 fn parse<'a>(rest: &mut &'a [u8]) -> Option<Record<'a>> {
-    match take(rest, 1)?.first()? {
-        &COLLECTION => {
+    match *take(rest, 1)?.first()? {
+        COLLECTION => {
             let name = text(rest)?;
             name::check_collection(name).ok()?;
             let count = u16::from_le_bytes(*take(rest, 2)?.first_chunk()?);
@@ -384,13 +384,13 @@ fn parse<'a>(rest: &mut &'a [u8]) -> Option<Record<'a>> {
             }
             Some(Record::Collection { name, fields })
         }
-        &DOCUMENT => {
+        DOCUMENT => {
             let id = short(rest)?;
             let length = u32::from_le_bytes(*take(rest, 4)?.first_chunk()?);
             let json = take(rest, usize::try_from(length).ok()?)?;
             Some(Record::Document { id, json })
         }
-        &END => Some(Record::End {
+        END => Some(Record::End {
             collections: u64::from_le_bytes(*take(rest, 8)?.first_chunk()?),
             documents: u64::from_le_bytes(*take(rest, 8)?.first_chunk()?),
         }),

@@ -133,16 +133,13 @@ async fn the_limit_holds_for_chunked_bodies_too() {
 #[tokio::test]
 async fn pieces_are_joined_in_order() {
     let budget = Arc::new(Semaphore::new(BODY_BUDGET_UNITS));
-    let whole = read_body(
-        &HeaderMap::new(),
-        Full::new(Bytes::from_static(b"abc")),
-        &budget,
-    );
+    let none = HeaderMap::new();
+    let whole = read_body(&none, Full::new(Bytes::from_static(b"abc")), &budget);
     assert_eq!(whole.await.unwrap().bytes, "abc");
-    let empty = read_body(&HeaderMap::new(), chunked(0, 0), &budget);
+    let empty = read_body(&none, chunked(0, 0), &budget);
     assert_eq!(empty.await.unwrap().bytes, "");
     let pieces = [Bytes::from("ab"), Bytes::from("cd"), Bytes::from("ef")];
     let body = Pieces(pieces.into_iter().collect());
-    let joined = read_body(&HeaderMap::new(), body, &budget).await.unwrap();
+    let joined = read_body(&none, body, &budget).await.unwrap();
     assert_eq!(joined.bytes, "abcdef");
 }

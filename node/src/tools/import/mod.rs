@@ -52,9 +52,16 @@ pub struct Tally {
 /// # Errors
 /// A file or a document that is wrong, or a target that does not take documents.
 pub fn run(options: &ImportOptions) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let (tally, bytes) = import(options)?;
+    report(&tally, bytes, started);
+    Ok(Exit::Ok)
+}
+
+/// What became of the documents, and the size of the file if it has one.
+fn import(options: &ImportOptions) -> Result<(Tally, Option<u64>), Failure> {
     godb_engine::name::check_collection(&options.collection)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-    let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -70,8 +77,7 @@ pub fn run(options: &ImportOptions) -> Result<Exit, Failure> {
     let closed = sinks.iter().try_for_each(Sink::close);
     let tally = outcome?;
     closed?;
-    report(&tally, plan.bytes, started);
-    Ok(Exit::Ok)
+    Ok((tally, plan.bytes))
 }
 
 async fn open_sinks(target: &Target) -> Result<Vec<Sink>, Failure> {
@@ -223,3 +229,6 @@ fn split_failure(file: &Path, error: SplitError) -> Failure {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;
