@@ -16,6 +16,7 @@ pub(crate) fn merge(document: &[u8], fields: &[u8]) -> Vec<u8> {
         .enumerate()
         .map(|(position, (key, value))| Change {
             key,
+            plain: key.is_plain(),
             value,
             position,
             used: false,
@@ -26,28 +27,35 @@ pub(crate) fn merge(document: &[u8], fields: &[u8]) -> Vec<u8> {
         changes.sort_by(|a, b| a.key.cmp_decoded(b.key));
     }
     let mut merged = Vec::with_capacity(document.len() + fields.len());
-    merged.push(b'{');
+    // Everything between two changed values is copied at once; this much has been.
+    let mut copied = 0;
+    let mut at = 1;
     for (key, value) in members(document) {
-        let change = if sorted {
-            let found = changes.binary_search_by(|change| change.key.cmp_decoded(key));
-            found.ok().and_then(|at| changes.get_mut(at))
-        } else {
-            let same = |change: &&mut Change<'_>| {
-                change.key.raw() == key.raw() || change.key.cmp_decoded(key).is_eq()
-            };
-            changes.iter_mut().find(same)
-        };
-        let value = change.map_or(value, |change| {
+        let value_at = at + key.raw().len() + 3;
+        let value_end = value_at + value.len();
+        at = value_end + 1;
+        if let Some(change) = find(&mut changes, sorted, key) {
             change.used = true;
-            change.value
-        });
-        push_member(&mut merged, key, value);
+            merged.extend_from_slice(document.get(copied..value_at).unwrap_or_default());
+            merged.extend_from_slice(change.value);
+            copied = value_end;
+        }
     }
+    let rest = document
+        .get(copied..document.len().saturating_sub(1))
+        .unwrap_or_default();
+    merged.extend_from_slice(rest);
     if sorted {
         changes.sort_by_key(|change| change.position);
     }
     for change in changes.iter().filter(|change| !change.used) {
-        push_member(&mut merged, change.key, change.value);
+        if merged.len() > 1 {
+            merged.push(b',');
+        }
+        merged.push(b'"');
+        merged.extend_from_slice(change.key.raw());
+        merged.extend_from_slice(b"\":");
+        merged.extend_from_slice(change.value);
     }
     merged.push(b'}');
     merged
@@ -55,6 +63,8 @@ pub(crate) fn merge(document: &[u8], fields: &[u8]) -> Vec<u8> {
 
 struct Change<'a> {
     key: RawStr<'a>,
+    /// Whether the key has no escapes.
+    plain: bool,
     value: &'a [u8],
     /// Where it stands among the changes.
     position: usize,
@@ -62,14 +72,20 @@ struct Change<'a> {
     used: bool,
 }
 
-fn push_member(out: &mut Vec<u8>, key: RawStr<'_>, value: &[u8]) {
-    if out.len() > 1 {
-        out.push(b',');
+fn find<'c, 'a>(
+    changes: &'c mut [Change<'a>],
+    sorted: bool,
+    key: RawStr<'_>,
+) -> Option<&'c mut Change<'a>> {
+    if sorted {
+        let found = changes.binary_search_by(|change| change.key.cmp_decoded(key));
+        return found.ok().and_then(|at| changes.get_mut(at));
     }
-    out.push(b'"');
-    out.extend_from_slice(key.raw());
-    out.extend_from_slice(b"\":");
-    out.extend_from_slice(value);
+    let plain = key.is_plain();
+    changes.iter_mut().find(|change| {
+        change.key.raw() == key.raw()
+            || (!(plain && change.plain) && change.key.cmp_decoded(key).is_eq())
+    })
 }
 
 #[cfg(test)]

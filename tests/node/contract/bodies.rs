@@ -173,13 +173,8 @@ fn nesting_may_be_128_levels_deep() {
     let objects = format!("{}1{}", "{\"a\":".repeat(128), "}".repeat(128));
     f.insert(&objects).expect(201);
     let path = f.path("/find");
-    assert!(
-        f.client
-            .get(&path)
-            .expect(200)
-            .text()
-            .contains(&objects[..objects.len() - 128])
-    );
+    let text = f.client.get(&path).expect(200).text();
+    assert!(text.contains(&objects[1..]));
 }
 
 #[test]
@@ -188,17 +183,17 @@ fn deeper_nesting_is_refused() {
     f.add(r#"{"_id":"x","n":0}"#);
     for levels in [129, 130, 1000, 100_000] {
         for answer in everywhere(&mut f, nested(levels).as_bytes()) {
-            check_error(&answer, 400, "128");
+            check_error(&answer, 400, "deep");
         }
     }
     let path = f.path("/batch");
     let body = format!("{{\"documents\":[{}]}}", nested(129));
-    check_error(&f.client.post(&path, &body), 400, "128");
+    check_error(&f.client.post(&path, &body), 400, "deep");
     let body = format!(
         "{{\"operations\":[{{\"id\":\"x\",\"updates\":{}}}]}}",
         nested(129)
     );
-    check_error(&f.client.patch(&path, &body), 400, "128");
+    check_error(&f.client.patch(&path, &body), 400, "deep");
     assert_eq!(f.count(), 1);
 }
 
@@ -276,11 +271,13 @@ fn a_length_that_is_too_large_is_refused_before_the_body_is_sent() {
     let f = Fixture::new();
     for length in ["16777217", "1000000000000"] {
         let head = format!(
-            "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
+            "POST {} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n",
             f.path("")
         );
+        let started = std::time::Instant::now();
         let answer = f.node().client().raw(head.as_bytes()).unwrap();
         check_error(&answer, 413, "16");
+        assert!(started.elapsed() < std::time::Duration::from_secs(10));
     }
 }
 

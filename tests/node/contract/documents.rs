@@ -294,8 +294,8 @@ fn an_id_in_patch_and_put_must_be_that_of_the_path() {
         r#"{"_id":null}"#,
         r#"{"_id":""}"#,
     ] {
-        check_error(&f.client.patch(&path, body), 400, "_id");
-        check_error(&f.client.put(&path, body), 400, "_id");
+        check_error(&f.client.patch(&path, body), 400, "id");
+        check_error(&f.client.put(&path, body), 400, "id");
     }
     assert_eq!(f.fetch("x").json(), json!({"_id":"x","n":0}));
     f.client.patch(&path, r#"{"_id":"x","n":1}"#).expect(200);

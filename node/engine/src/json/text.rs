@@ -25,9 +25,14 @@ impl<'a> RawStr<'a> {
         self.0
     }
 
+    /// Whether it has no escapes.
+    pub(crate) fn is_plain(self) -> bool {
+        memchr::memchr(b'\\', self.0).is_none()
+    }
+
     /// The text, when it has no escapes.
     fn plain(self) -> Option<&'a [u8]> {
-        memchr::memchr(b'\\', self.0).is_none().then_some(self.0)
+        self.is_plain().then_some(self.0)
     }
 
     /// The text itself.

@@ -368,8 +368,8 @@ impl Pipeline {
         }
         self.marks.set_appended(lsn);
         if level <= Durability::Memory {
-            self.marks.set_visible(lsn);
             self.apply_counts(prepared.counts.iter().copied());
+            self.marks.set_visible(lsn);
         } else {
             section
                 .deltas
