@@ -9,5 +9,14 @@
     reason = "tests: to panic is how they fail"
 )]
 
+mod admin;
 mod contract;
+mod disk_full;
+mod kill9;
+mod load;
+mod memory;
+mod mount;
 mod shared;
+mod shutdown;
+mod start;
+mod transfer;
