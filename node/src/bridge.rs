@@ -50,7 +50,7 @@ impl Bridge {
             + Sync
             + 'static,
     {
-        let operation = Arc::new(operation);
+        let mut operation = operation;
         let mut deadline = None;
         loop {
             let mut begun = poll_fn(|cx| {
@@ -63,16 +63,16 @@ impl Bridge {
             })
             .await;
             if matches!(begun, Err(EngineError::WouldBlock)) {
-                let operation = operation.clone();
                 let blocking = move |engine: &StorageEngine| {
                     let how = Write {
                         io: Io::Allow,
                         ack,
                         waker: None,
                     };
-                    operation(engine, &how)
+                    let begun = operation(engine, &how);
+                    Ok((operation, begun))
                 };
-                begun = self.on_disk(&self.blocking, blocking).await;
+                (operation, begun) = self.on_disk(&self.blocking, blocking).await?;
             }
             match begun {
                 Err(EngineError::Busy { reason }) => {

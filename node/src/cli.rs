@@ -1,6 +1,7 @@
 //! The command line: what was asked for, read into types. Values of settings stay text here and
 //! are judged together with file and environment by [`crate::config`].
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -60,11 +61,17 @@ file. Sizes: 64MiB, 512M, 1Gi. Times: 30s, 500ms, 1h30m. The flags of go-db (-po
 ///
 /// # Errors
 /// What to print and how to end: also for `--help` and `--version`.
-pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invocation, clap::Error> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let arguments: Vec<String> = arguments
+        .into_iter()
+        .map(|argument| {
+            argument
+                .into_string()
+                .map_err(|text| not_utf8("the argument", &text))
+        })
+        .collect::<Result<_, _>>()?;
     let matches = root().try_get_matches_from(legacy::rewrite(arguments))?;
-    let environment: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = environment()?;
     let mut warnings = Vec::new();
     let command = match matches.subcommand() {
         None => Command::Serve(inputs(&matches, environment, &mut warnings)),
@@ -104,6 +111,24 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invocation, 
         }),
     };
     Ok(Invocation { command, warnings })
+}
+
+/// The variables that concern us.
+fn environment() -> Result<Vec<(String, String)>, clap::Error> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("GODB_"))
+        .map(|(name, value)| match value.into_string() {
+            Ok(value) => Ok((name, value)),
+            Err(text) => Err(not_utf8(&name, &text)),
+        })
+        .collect()
+}
+
+/// A path that was changed to fit would be another path.
+fn not_utf8(what: &str, text: &OsStr) -> clap::Error {
+    let message = format!("{what} is not UTF-8: {}\n", text.display());
+    root().error(ErrorKind::InvalidUtf8, message)
 }
 
 fn inputs(
@@ -326,7 +351,7 @@ mod tests {
 
     fn serve(line: &str) -> (Inputs, Vec<String>) {
         let arguments = std::iter::once("godb").chain(line.split_whitespace());
-        let invocation = parse(arguments.map(str::to_owned)).unwrap();
+        let invocation = parse(arguments.map(OsString::from)).unwrap();
         match invocation.command {
             Command::Serve(inputs) => (inputs, invocation.warnings),
             other => panic!("{other:?}"),
@@ -352,6 +377,17 @@ mod tests {
                 .collect();
             assert_eq!(flags, [("data_dir", "D"), ("durability", "full")]);
         }
+    }
+
+    #[test]
+    fn an_argument_that_is_not_utf8_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+        let arguments = [
+            "godb".into(),
+            "--data-dir".into(),
+            OsString::from_vec(vec![0xff]),
+        ];
+        assert_eq!(parse(arguments).unwrap_err().kind(), ErrorKind::InvalidUtf8);
     }
 
     #[test]
@@ -405,7 +441,7 @@ mod tests {
             "serve extra",
         ] {
             let arguments = std::iter::once("godb").chain(line.split_whitespace());
-            let error = parse(arguments.map(str::to_owned)).unwrap_err();
+            let error = parse(arguments.map(OsString::from)).unwrap_err();
             assert_ne!(error.kind(), ErrorKind::DisplayHelp, "{line}");
         }
     }

@@ -14,6 +14,9 @@ use crate::files;
 /// middle of a checkpoint would be worse than a client that waits.
 const RESERVED_DESCRIPTORS: u64 = 512;
 
+/// The file that every database has.
+const MANIFEST: &str = "MANIFEST";
+
 /// A missing data directory is made, but only where its parent exists: a typo or a volume that is
 /// not mounted must not look like an empty database.
 ///
@@ -55,8 +58,26 @@ fn check_one(dir: &Path) -> Result<(), Failure> {
 }
 
 /// Whether there is a directory of this name.
-pub fn is_dir(path: &Path) -> bool {
+fn is_dir(path: &Path) -> bool {
     files::find(path).is_ok_and(|found| found.is_dir)
+}
+
+/// Refuses a directory without a database: opening it would make one.
+///
+/// # Errors
+/// No directory, or nothing in it that looks like a database.
+pub fn require_database(dir: &Path) -> Result<(), Failure> {
+    let missing = |what: &str| {
+        Failure::new(
+            Exit::NoInput,
+            format!("there is no {what} {}", dir.display()),
+        )
+    };
+    if !is_dir(dir) {
+        return Err(missing("directory"));
+    }
+    files::find(&dir.join(MANIFEST)).map_err(|_| missing("database in"))?;
+    Ok(())
 }
 
 /// An engine with the configuration's directories and settings.

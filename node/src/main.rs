@@ -26,8 +26,14 @@ use crate::exit::{Exit, Failure};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
-    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
-    let exit = match cli::parse(arguments) {
+    // A thread that fell over may have left anything half done in memory. What is on disk is
+    // whole, so the end and a recovery are safe, and going on is not.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(%panic, "a defect of godb: the process ends");
+        eprintln!("godb: a defect of godb: {panic}");
+        std::process::exit(Exit::Internal as i32);
+    }));
+    let exit = match cli::parse(std::env::args_os()) {
         Ok(invocation) => run(invocation).unwrap_or_else(|failure| {
             // In the log too, where there is one; this line is for the terminal.
             tracing::error!("{}", failure.message);

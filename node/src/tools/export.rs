@@ -29,6 +29,9 @@ const QUEUE: usize = 4;
 pub fn run(options: &ExportOptions) -> Result<Exit, Failure> {
     godb_engine::name::check_collection(&options.collection)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    if let Target::DataDir(data_dir) = &options.target {
+        directories::require_database(data_dir)?;
+    }
     let mut out = Output::open(options)?;
     let mut progress = Progress::documents("exporting");
     match &options.target {
@@ -51,12 +54,6 @@ fn from_directory(
         data_dir: data_dir.to_path_buf(),
         ..Config::default()
     };
-    if !directories::is_dir(data_dir) {
-        return Err(Failure::new(
-            Exit::NoInput,
-            format!("there is no directory {}", data_dir.display()),
-        ));
-    }
     let engine = directories::builder(&config).open()?;
     for document in engine.find_stream(&options.collection, &Filter::all())? {
         out.document(&document?.json)?;
@@ -243,4 +240,57 @@ impl Output {
 
 fn write_failure(error: &io::Error) -> Failure {
     Failure::new(Exit::Io, format!("cannot write the documents: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use godb_engine::{StorageEngine, Write as EngineWrite};
+
+    fn export(data_dir: &Path, file: &Path, format: Format) -> Result<Exit, Exit> {
+        run(&ExportOptions {
+            file: Some(file.to_path_buf()),
+            collection: "c".to_owned(),
+            target: Target::DataDir(data_dir.to_path_buf()),
+            format,
+        })
+        .map_err(|failure| failure.exit)
+    }
+
+    #[test]
+    fn a_directory_without_a_database_stays_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("out");
+        let outcome = export(&root.path().join("missing"), &file, Format::Ndjson);
+        assert_eq!(outcome, Err(Exit::NoInput));
+        let empty = tempfile::tempdir().unwrap();
+        assert_eq!(
+            export(empty.path(), &file, Format::Ndjson),
+            Err(Exit::NoInput)
+        );
+        assert!(files::find(&empty.path().join("MANIFEST")).is_err());
+        assert!(files::find(&root.path().join("out.part")).is_err());
+    }
+
+    #[test]
+    fn a_file_holds_every_document_in_its_format() {
+        let root = tempfile::tempdir().unwrap();
+        let data_dir = root.path().join("data");
+        let engine = StorageEngine::builder(&data_dir).open().unwrap();
+        for text in ["{\"_id\":\"a\",\"n\":1.10}", "{\"_id\":\"b\"}"] {
+            let made = engine
+                .insert("c", text.as_bytes(), &EngineWrite::default())
+                .unwrap();
+            made.wait().unwrap();
+        }
+        engine.close().unwrap();
+        drop(engine);
+        let file = root.path().join("out");
+        assert_eq!(export(&data_dir, &file, Format::Ndjson), Ok(Exit::Ok));
+        let text = files::read_text(&file, 1000).unwrap();
+        assert_eq!(text, "{\"_id\":\"a\",\"n\":1.10}\n{\"_id\":\"b\"}\n");
+        assert_eq!(export(&data_dir, &file, Format::Array), Ok(Exit::Ok));
+        let text = files::read_text(&file, 1000).unwrap();
+        assert_eq!(text, "[\n{\"_id\":\"a\",\"n\":1.10},\n{\"_id\":\"b\"}\n]\n");
+    }
 }

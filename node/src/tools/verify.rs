@@ -18,10 +18,7 @@ use crate::exit::{Exit, Failure};
 /// No database there, or damage: every place of it.
 pub fn run(options: &VerifyOptions) -> Result<Exit, Failure> {
     let data_dir = &options.data_dir;
-    if !directories::is_dir(data_dir) {
-        let message = format!("there is no directory {}", data_dir.display());
-        return Err(Failure::new(Exit::NoInput, message));
-    }
+    directories::require_database(data_dir)?;
     let mut settings = Settings::new(data_dir);
     if let Some(dir) = &options.wal_dir {
         settings.wal_dir.clone_from(dir);
