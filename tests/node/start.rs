@@ -320,14 +320,19 @@ fn a_taken_port_is_refused_by_its_address() {
     let dir = TempDir::new().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let data = dir.path().join("data");
-    refused_on(&data, &["--listen", &address], 69, &[&address, "taken"]);
-    refused_on(
-        &data,
-        &["--admin-listen", &address],
-        69,
-        &[&address, "taken"],
-    );
+    let data = dir.path().join("data").display().to_string();
+    let free = format!("127.0.0.1:{}", free_port());
+    for (documents, admin) in [(&address, &free), (&free, &address)] {
+        let arguments = [
+            "--data-dir",
+            &data,
+            "--listen",
+            documents,
+            "--admin-listen",
+            admin,
+        ];
+        refused(&arguments, 69, &[&address, "taken"]);
+    }
 }
 
 #[test]
@@ -360,7 +365,7 @@ fn a_read_only_data_directory_is_refused() {
     assert!(node.stop().success());
     if is_root() {
         let _mounted = crate::mount::ReadOnly::over(&data);
-        refused_on(&data, &[], 77, &["read-only", data.to_str().unwrap()]);
+        refused_on(&data, &[], 77, &["ead-only", data.to_str().unwrap()]);
     } else {
         fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).unwrap();
         refused_on(&data, &[], 77, &["denied", data.to_str().unwrap()]);

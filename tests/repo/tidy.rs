@@ -129,7 +129,7 @@ fn leftover(source: &Source) -> Vec<String> {
                 let after = line[at + word.len()..].chars().next();
                 let inside =
                     |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
-                !inside(before) && !(word.chars().all(char::is_alphabetic) && inside(after))
+                !(inside(before) || word.chars().all(char::is_alphabetic) && inside(after))
             })
         })
     };

@@ -6,6 +6,8 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "a test harness: to panic is how it reports a failure"
 )]
 

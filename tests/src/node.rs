@@ -122,8 +122,11 @@ impl NodeOptions {
 
     /// Starts it and does not wait.
     pub fn spawn(&self) -> Node {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let free = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+        self.spawn_at(free(), free())
+    }
+
+    fn spawn_at(&self, address: SocketAddr, admin: SocketAddr) -> Node {
         let log = tempfile::NamedTempFile::new().expect("a file for the log");
         let mut command = godb_command();
         command
@@ -278,10 +281,13 @@ impl Node {
         }
     }
 
-    /// kill -9 and a new process with the same options.
+    /// kill -9 and a new process with the same options on the same addresses.
     pub fn kill9_and_restart(&mut self) {
         self.kill9();
-        *self = self.options.clone().start();
+        *self = self.options.clone().spawn_at(self.address, self.admin);
+        if let Err(why) = self.wait_ready(READY_WITHIN) {
+            panic!("the node did not become ready again: {why}\n{}", self.log());
+        }
     }
 
     /// Resident memory in bytes.

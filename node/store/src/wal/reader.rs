@@ -308,7 +308,11 @@ impl<'a> Walk<'a> {
                     offset: end_offset,
                     chain,
                 };
-                if self.last.is_some_and(|last| last != after) || self.place != cut {
+                // Behind what an earlier recovery copied, LSNs jump: then it is the LSN that must
+                // come next, not the last one there was, that `after` is next to.
+                let follows = self.last.is_none_or(|last| last == after)
+                    || self.expected == Some(after.next());
+                if !follows || self.place != cut {
                     return Err(self.corrupt(
                         number,
                         72,
