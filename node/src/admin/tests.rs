@@ -150,7 +150,7 @@ async fn a_checkpoint_and_figures_on_request() {
     let (_, metrics) = node.ask("GET", "/metrics", "").await;
     for series in [
         r#"godb_collection_documents{collection="c"} 1"#,
-        "godb_wal_checkpointed_lsn 1",
+        r#"godb_wal_lsn{mark="checkpointed"} 1"#,
         r#"godb_durability{level="os"} 1"#,
         r#"godb_phase{phase="ready"} 1"#,
     ] {

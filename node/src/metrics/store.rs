@@ -46,7 +46,7 @@ pub struct StoreMetrics {
     recovery_bytes_read: IntGauge,
     recovery_bytes: IntGauge,
     recovery: RecoveryMetrics,
-    watermarks: [IntGauge; 5],
+    watermarks: Vec<IntGauge>,
     segments: IntGauge,
     log_bytes: IntGauge,
     memory: Vec<IntGauge>,
@@ -178,16 +178,14 @@ impl StoreMetrics {
                     "1 if a stop of the machine took transactions acknowledged below full.",
                 )?,
             },
-            watermarks: [
-                make.gauge("godb_wal_appended_lsn", "Newest LSN in the log order.")?,
-                make.gauge(
-                    "godb_wal_written_lsn",
-                    "Newest LSN that was written to the log.",
+            watermarks: children(
+                make.gauges(
+                    "godb_wal_lsn",
+                    "Newest LSN by how far it has come.",
+                    &["mark"],
                 )?,
-                make.gauge("godb_wal_durable_lsn", "Newest LSN that was synced.")?,
-                make.gauge("godb_wal_visible_lsn", "Newest LSN that readers see.")?,
-                make.gauge("godb_wal_checkpointed_lsn", "Newest LSN that is in tables.")?,
-            ],
+                &["appended", "written", "durable", "visible", "checkpointed"],
+            ),
             segments: make.gauge("godb_wal_segments", "Log segments in use.")?,
             log_bytes: make.gauge(
                 "godb_wal_size_bytes",
