@@ -54,7 +54,7 @@ pub fn document(n: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(360);
     let name = random.next_u64();
     let city = CITIES.get(random.index(CITIES.len())).unwrap_or(&"");
-    let tags = "\"durable\",".repeat(random.index(8));
+    let tags = "\"durable\",".repeat(2 + random.index(9));
     // Writing to a Vec cannot fail.
     let _ = write!(
         out,
@@ -91,7 +91,7 @@ pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) 
         Operation::Patch => format!(
             "{{\"age\":{},\"active\":{},\"seen\":{n}}}",
             n % 90,
-            n % 2 == 0
+            n.is_multiple_of(2)
         )
         .into_bytes(),
     };
