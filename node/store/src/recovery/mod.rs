@@ -85,15 +85,20 @@ fn prepare_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
         .count();
     disk.create_dir(dir)
         .map_err(|error| StoreError::io("create", dir, &error))?;
-    let parents = dir.ancestors().skip(1).take(missing.max(1));
-    for parent in parents {
+    // A process that was killed may have made directories that it did not come to sync, so the ones
+    // that were there already are synced too; not all of those are ours to open, though.
+    for (place, parent) in dir.ancestors().skip(1).enumerate() {
         let parent = if parent.as_os_str().is_empty() {
             Path::new(".")
         } else {
             parent
         };
-        disk.sync_dir(parent)
-            .map_err(|error| StoreError::io("sync the directory", parent, &error))?;
+        match disk.sync_dir(parent) {
+            Err(error) if place < missing.max(1) => {
+                return Err(StoreError::io("sync the directory", parent, &error));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
