@@ -91,7 +91,7 @@ pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) 
         Operation::Patch => format!(
             "{{\"age\":{},\"active\":{},\"seen\":{n}}}",
             n % 90,
-            n % 2 == 0
+            n.is_multiple_of(2)
         )
         .into_bytes(),
     };
