@@ -136,7 +136,7 @@ pub fn survives(
     let held = oracle.check(&store, &cut.promised, variant)?;
     let next = oracle.after(&held, &cut.promised);
     next.commit_above(&store, level)?;
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         let promised = next.promised();
         let image = disk.image();
         drop(store);
