@@ -2,10 +2,10 @@
 //! commits of the engine alone. It reports; it never fails because a machine is slow.
 #![expect(
     clippy::print_stdout,
+    clippy::disallowed_methods,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    reason = "a tool that prints figures, computed from counts far below 2^53; it reads /proc and writes a report"
+    reason = "a tool that prints figures, computed from counts far below 2^53, and reads /proc"
 )]
 
 mod embedded;

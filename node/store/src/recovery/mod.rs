@@ -85,15 +85,20 @@ fn prepare_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
         .count();
     disk.create_dir(dir)
         .map_err(|error| StoreError::io("create", dir, &error))?;
-    let parents = dir.ancestors().skip(1).take(missing.max(1));
-    for parent in parents {
+    // A process that was killed may have made directories that it did not come to sync, so the ones
+    // that were there already are synced too; not all of those are ours to open, though.
+    for (place, parent) in dir.ancestors().skip(1).enumerate() {
         let parent = if parent.as_os_str().is_empty() {
             Path::new(".")
         } else {
             parent
         };
-        disk.sync_dir(parent)
-            .map_err(|error| StoreError::io("sync the directory", parent, &error))?;
+        match disk.sync_dir(parent) {
+            Err(error) if place < missing.max(1) => {
+                return Err(StoreError::io("sync the directory", parent, &error));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -161,10 +166,11 @@ pub(crate) fn open(
     memtable.applied(last_lsn, &[]);
     // At `full` nobody was ever shown an LSN that is not durable; below it, or after a level
     // below it, LSNs may have been shown that are gone, and must not come to mean another thing.
+    let shown = last_lsn.max(manifest.durable);
     let resumes_after = if manifest.clean || manifest.level == Durability::Full {
-        last_lsn
+        shown
     } else {
-        last_lsn.max(Lsn(manifest.reservation.0.saturating_sub(1)))
+        shown.max(Lsn(manifest.reservation.0.saturating_sub(1)))
     };
     report.last_lsn = last_lsn;
     report.resumes_after = resumes_after;
@@ -351,7 +357,7 @@ fn continue_log(
         manifest.log_start = Some(log.start_for(Lsn::MAX));
         log
     } else {
-        cut_log(&supply, end, last_lsn, resumes_after, observer)?
+        cut_log(&supply, end, resumes_after, observer)?
     };
     manifest.log_through = Some(log.start_for(Lsn::MAX));
     manifest.next_segment = supply.next_number();
@@ -380,19 +386,20 @@ fn start_log(
 fn cut_log(
     supply: &Arc<Supply>,
     end: LogEnd,
-    last_lsn: Lsn,
     resumes_after: Lsn,
     observer: &dyn Observer,
 ) -> Result<Log> {
+    // Where an earlier recovery let LSNs jump, what follows is not the last transaction's next.
     let after = end
         .unproven
         .front()
-        .map_or(last_lsn, |frame| Lsn(frame.first_lsn.0 - 1));
+        .map_or(end.expected_after, |frame| Lsn(frame.first_lsn.0 - 1));
+    let copied = end.unproven.back().map_or(after, |frame| frame.last_lsn);
     let origin = Origin::Cut {
         previous: end.proven_end.segment,
         end_offset: end.proven_end.offset,
         after,
-        copied: last_lsn,
+        copied,
         resumes_after,
         chain: end.proven_end.chain,
     };
@@ -439,7 +446,7 @@ fn cut_log(
         segment,
         offset,
         chain,
-        last_lsn,
+        copied,
         sealed,
     ))
 }

@@ -58,6 +58,9 @@ pub(crate) struct LogEnd {
     pub(crate) last_lsn: Lsn,
     /// Everything up to here is proven durable.
     pub(crate) proven: Lsn,
+    /// The LSN that the frame behind the end would follow: the last transaction's, or the one
+    /// that an earlier recovery let LSNs jump to.
+    pub(crate) expected_after: Lsn,
     /// Where the proven part ends.
     pub(crate) proven_end: Place,
     /// What follows there, in order.
@@ -243,6 +246,7 @@ impl<'a> Walk<'a> {
             end: LogEnd {
                 last_lsn: plan.checkpoint,
                 proven: plan.durable,
+                expected_after: plan.checkpoint,
                 proven_end: place,
                 unproven: VecDeque::new(),
                 segments: VecDeque::new(),
@@ -308,10 +312,8 @@ impl<'a> Walk<'a> {
                     offset: end_offset,
                     chain,
                 };
-                // Behind what an earlier recovery copied, LSNs jump: then it is the LSN that must
-                // come next, not the last one there was, that `after` is next to.
-                let follows = self.last.is_none_or(|last| last == after)
-                    || self.expected == Some(after.next());
+                // Not the last LSN: behind what an earlier recovery copied, LSNs jump.
+                let follows = self.expected.is_none_or(|next| next == after.next());
                 if !follows || self.place != cut {
                     return Err(self.corrupt(
                         number,
@@ -588,6 +590,9 @@ impl<'a> Walk<'a> {
             .make_contiguous()
             .sort_by_key(|segment| segment.number);
         self.end.proven = self.end.proven.min(self.end.last_lsn);
+        if let Some(expected) = self.expected {
+            self.end.expected_after = Lsn(expected.0.saturating_sub(1));
+        }
         self.end.proven_end = self
             .end
             .unproven

@@ -1,5 +1,9 @@
 //! The supply of ready segments: one is made ahead of need, away from the commit path, from an
 //! old segment if there is one.
+//!
+//! The log takes segments in the order of their numbers, always: recovery and retention tell an
+//! earlier segment from a later one by number. So once one was made out of turn (for a large
+//! transaction, or where a log starts), one that was made ready before it is not used.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -29,6 +33,8 @@ pub(crate) struct Supply {
 
 struct State {
     next_number: u64,
+    /// Below the number of the newest segment that went into the log nothing may follow it.
+    least_number: u64,
     ready: Option<Segment>,
     retired: VecDeque<PathBuf>,
     last_error: Option<StoreError>,
@@ -47,6 +53,7 @@ impl Supply {
     ) -> Self {
         let state = State {
             next_number,
+            least_number: 0,
             ready: None,
             retired: VecDeque::new(),
             last_error: None,
@@ -63,8 +70,33 @@ impl Supply {
         }
     }
 
-    /// Makes a segment now, on the calling thread.
+    /// Makes a segment now, on the calling thread, for use as the log's next one.
     pub(crate) fn make(
+        &self,
+        origin: Origin,
+        content: &dyn Fn(&SegmentHeader) -> Vec<u8>,
+        least_capacity: u64,
+        observer: &dyn Observer,
+    ) -> Result<Segment> {
+        let segment = self.prepare(origin, content, least_capacity, observer)?;
+        let passed = {
+            let mut state = lock(&self.state);
+            state.least_number = state.least_number.max(segment.header.number);
+            let least = state.least_number;
+            let passed = state.ready.take_if(|ready| ready.header.number < least);
+            self.changed.notify_all();
+            passed
+        };
+        self.retire(
+            passed
+                .map(|old| (old.path, old.capacity))
+                .into_iter()
+                .collect(),
+        );
+        Ok(segment)
+    }
+
+    fn prepare(
         &self,
         origin: Origin,
         content: &dyn Fn(&SegmentHeader) -> Vec<u8>,
@@ -168,9 +200,14 @@ impl Supply {
                 continue;
             }
             drop(state);
-            let made = self.make(Origin::Continuation, &|_| Vec::new(), 0, observer);
+            let made = self.prepare(Origin::Continuation, &|_| Vec::new(), 0, observer);
             state = lock(&self.state);
             match made {
+                Ok(passed) if passed.header.number < state.least_number => {
+                    drop(state);
+                    self.retire(vec![(passed.path, passed.capacity)]);
+                    state = lock(&self.state);
+                }
                 Ok(segment) => {
                     state.ready = Some(segment);
                     state.last_error = None;

@@ -5,7 +5,9 @@
     clippy::expect_used,
     clippy::indexing_slicing
 )]
-#![allow(clippy::panic)]
+#![allow(clippy::panic, clippy::cast_possible_truncation)]
 
 mod harness;
 mod lifecycle;
+mod oracle;
+mod powercut;

@@ -1,0 +1,426 @@
+//! The power is cut at every I/O call, in every way, and the store opened on what is left.
+//!
+//! `GODB_POWERCUT_ROUNDS` repeats everything with other seeds and tries more cuts of each round;
+//! `GODB_POWERCUT_SEED` gives the first seed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use godb_store::disk::sim::{Image, LossVariant, Moment};
+use godb_store::disk::{CallKind, Disk, SimDisk};
+use godb_store::{Durability, LiveSettings, Settings, Store};
+
+use crate::harness::{open_with, settings};
+use crate::oracle::{Oracle, Promised, Writes, value};
+
+/// Reopened cuts of one workload and round in the quick set.
+const QUICK_CUTS: usize = 150;
+
+/// The state of a moment, and what had been promised by then.
+#[derive(Clone)]
+pub struct Cut {
+    pub image: Image,
+    promised: Promised,
+    at: String,
+}
+
+/// Cuts of a run, and which calls it made.
+#[derive(Clone, Default)]
+pub struct Cuts {
+    cuts: Arc<Mutex<Vec<Cut>>>,
+    calls: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+/// A call by what it means to the store.
+fn meaning(kind: CallKind, path: &str, to: Option<&str>) -> String {
+    let file = if path.contains("MANIFEST") {
+        "manifest"
+    } else if path.contains("/table-") {
+        "table"
+    } else if path.contains("/wal-") {
+        "segment"
+    } else if path.ends_with("/wal") {
+        "log directory"
+    } else if path.ends_with("/tables") {
+        "table directory"
+    } else {
+        "other"
+    };
+    let recycled = file == "segment" && to.is_some_and(|to| to.ends_with(".tmp"));
+    format!(
+        "{kind:?} {file}{}",
+        if recycled { " for reuse" } else { "" }
+    )
+}
+
+impl Cuts {
+    /// Takes an image before and after every call on `disk` that changes something.
+    pub fn watch(disk: &SimDisk, oracle: &Oracle) -> Cuts {
+        let taken = Cuts::default();
+        let (cuts, oracle) = (taken.clone(), oracle.clone());
+        disk.on_call(move |call| {
+            if call.moment == Moment::Before {
+                let to = call.to.map(|to| to.to_string_lossy());
+                let what = meaning(call.kind, &call.path.to_string_lossy(), to.as_deref());
+                *cuts.calls.lock().unwrap().entry(what).or_default() += 1;
+            }
+            let promised = oracle.promised();
+            let at = format!(
+                "{:?} call {} {:?} {}",
+                call.moment,
+                call.index,
+                call.kind,
+                call.path.display()
+            );
+            let image = call.image();
+            cuts.cuts.lock().unwrap().push(Cut {
+                image,
+                promised,
+                at,
+            });
+        });
+        taken
+    }
+
+    fn called(&self, what: &str) -> usize {
+        self.calls.lock().unwrap().get(what).copied().unwrap_or(0)
+    }
+
+    /// At most `most` of the cuts, evenly spread, shifted by the seed.
+    fn sample(&self, most: usize, seed: u64) -> Vec<Cut> {
+        let cuts = self.cuts.lock().unwrap();
+        let step = cuts.len().div_ceil(most.max(1)).max(1);
+        cuts.iter()
+            .skip(seed as usize % step)
+            .step_by(step)
+            .cloned()
+            .collect()
+    }
+
+    pub fn count(&self) -> usize {
+        self.cuts.lock().unwrap().len()
+    }
+}
+
+pub fn rounds() -> (u64, u64) {
+    let number = |name, default| {
+        std::env::var(name)
+            .ok()
+            .map_or(default, |text| text.parse::<u64>().unwrap())
+    };
+    (
+        number("GODB_POWERCUT_ROUNDS", 1),
+        number("GODB_POWERCUT_SEED", 20_261),
+    )
+}
+
+pub fn on(disk: &SimDisk) -> Arc<dyn Disk> {
+    Arc::new(disk.clone())
+}
+
+/// Opens what is left of `cut`, compares, writes, ends cleanly or not, opens again, compares.
+pub fn survives(
+    cut: &Cut,
+    oracle: &Oracle,
+    settings: &Settings,
+    variant: LossVariant,
+    seed: u64,
+) -> Result<(), String> {
+    let level = settings.live.durability;
+    let disk = cut.image.survive(variant, seed);
+    let open = |disk: &SimDisk| {
+        open_with(&on(disk), settings).map_err(|error| format!("open: {error}\n{}", disk.dump()))
+    };
+    let store = open(&disk)?;
+    let held = oracle.check(&store, &cut.promised, variant)?;
+    let next = oracle.after(&held, &cut.promised);
+    next.commit_above(&store, level)?;
+    if seed.is_multiple_of(2) {
+        let promised = next.promised();
+        let image = disk.image();
+        drop(store);
+        let variant = LossVariant::ALL[seed as usize / 2 % LossVariant::ALL.len()];
+        let store = open(&image.survive(variant, seed)).map_err(|e| format!("second {e}"))?;
+        next.check(&store, &promised, variant)
+            .map_err(|error| format!("after a second cut, {variant:?}: {error}"))?;
+    } else {
+        next.flush(&store)
+            .map_err(|error| format!("flush: {error}"))?;
+        store.close().map_err(|error| format!("close: {error}"))?;
+        let promised = next.promised();
+        let store = open(&disk).map_err(|e| format!("second {e}"))?;
+        next.check(&store, &promised, LossVariant::LoseUnsynced)
+            .map_err(|error| format!("after a clean close: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Everything that is wrong with a sample of the cuts.
+pub fn failures(
+    cuts: &Cuts,
+    oracle: &Oracle,
+    settings: &Settings,
+    most: usize,
+    seed: u64,
+) -> Vec<String> {
+    let variants = LossVariant::ALL;
+    let sample = cuts.sample(most.div_ceil(variants.len()), seed);
+    let mut failures = Vec::new();
+    let mut tried = 0;
+    for (n, cut) in sample.iter().enumerate() {
+        for variant in variants {
+            tried += 1;
+            let seed = seed
+                .wrapping_mul(31)
+                .wrapping_add(n as u64 * 7 + variant as u64);
+            if let Err(error) = survives(cut, oracle, settings, variant, seed) {
+                failures.push(format!("{} {variant:?} seed {seed}: {error}", cut.at));
+            }
+        }
+    }
+    eprintln!(
+        "{} cuts, {} tried in every variant: {tried}",
+        cuts.count(),
+        sample.len()
+    );
+    failures
+}
+
+pub fn prove(
+    name: &str,
+    crossed: &[&str],
+    settings: &Settings,
+    workload: impl Fn(&Store, &Oracle, u64),
+) {
+    let (rounds, seed) = rounds();
+    for seed in seed..seed + rounds {
+        let disk = SimDisk::new();
+        let oracle = Oracle::default();
+        let cuts = Cuts::watch(&disk, &oracle);
+        let store = open_with(&on(&disk), settings).unwrap();
+        workload(&store, &oracle, seed);
+        store.close().unwrap();
+        disk.clear_hook();
+        let calls = cuts.calls.lock().unwrap().clone();
+        eprintln!(
+            "{name}: seed {seed}, {} transactions, calls {calls:?}",
+            oracle.sent()
+        );
+        for what in crossed {
+            assert!(
+                cuts.called(what) > 0,
+                "{name} crossed no `{what}`: it proves nothing"
+            );
+        }
+        let most = QUICK_CUTS * if rounds > 1 { 10 } else { 1 };
+        let failures = failures(&cuts, &oracle, settings, most, seed);
+        assert!(
+            failures.is_empty(),
+            "{name}, GODB_POWERCUT_SEED={seed}: {} failures, the first:\n{}",
+            failures.len(),
+            failures[..failures.len().min(5)].join("\n")
+        );
+    }
+}
+
+/// Small segments and little memory, so that a few hundred writes cross everything.
+pub fn small(level: Durability) -> Settings {
+    let mut settings = settings("/volume/data", level);
+    settings.segment_bytes = 1 << 20;
+    settings.live.max_wal_bytes = 2 << 20;
+    settings
+}
+
+/// Numbers from a seed.
+pub struct Draw(pub u64);
+
+impl Draw {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn key(n: u64) -> Bytes {
+    Bytes::from(format!("k{n:04}"))
+}
+
+/// `n` writes of keys below `keys`, one in four a delete.
+pub fn batch(draw: &mut Draw, id: usize, n: u64, keys: u64, length: usize) -> Writes {
+    let mut writes: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
+    for part in 0..n {
+        let written = (draw.below(4) > 0).then(|| value(id, part as usize, length));
+        writes.insert(key(draw.below(keys)), written);
+    }
+    writes.into_iter().collect()
+}
+
+const LOG: [&str; 5] = [
+    "Write segment",
+    "SyncData segment",
+    "Rename segment for reuse",
+    "SyncDir log directory",
+    "Rename manifest",
+];
+
+fn batches_with_checkpoints(store: &Store, oracle: &Oracle, seed: u64) {
+    let level = store.live_settings().durability;
+    let mut draw = Draw(seed);
+    for n in 0..60u64 {
+        let parts = 1 + draw.below(4);
+        let length = 20_000 + draw.below(40_000) as usize;
+        let writes = |id| batch(&mut draw, id, parts, 100, length);
+        oracle.commit(store, writes, level, None).unwrap();
+        match n % 20 {
+            9 => {
+                let report = store.checkpoint().unwrap();
+                oracle.cover(report.lsn);
+            }
+            15 => oracle.flush(store).unwrap(),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn batches_over_rotation_and_recycling_survive_at_full() {
+    prove(
+        "batches at full",
+        &LOG,
+        &small(Durability::Full),
+        batches_with_checkpoints,
+    );
+}
+
+#[test]
+fn batches_over_rotation_and_recycling_survive_at_os() {
+    prove(
+        "batches at os",
+        &LOG,
+        &small(Durability::Os),
+        batches_with_checkpoints,
+    );
+}
+
+#[test]
+fn batches_over_rotation_and_recycling_are_a_prefix_at_memory() {
+    prove(
+        "batches at memory",
+        &LOG,
+        &small(Durability::Memory),
+        batches_with_checkpoints,
+    );
+}
+
+#[test]
+fn batches_are_a_prefix_at_none() {
+    let crossed = ["Create table", "Rename manifest"];
+    prove(
+        "batches at none",
+        &crossed,
+        &small(Durability::None),
+        batches_with_checkpoints,
+    );
+}
+
+#[test]
+fn overwrites_and_deletes_survive_compaction() {
+    let crossed = [
+        "Create table",
+        "Remove table",
+        "SyncDir table directory",
+        "Rename manifest",
+    ];
+    prove(
+        "compaction",
+        &crossed,
+        &small(Durability::Full),
+        |store, oracle, seed| {
+            let mut draw = Draw(seed);
+            for n in 0..48u64 {
+                let parts = 1 + draw.below(5);
+                let writes = |id| batch(&mut draw, id, parts, 20, 900);
+                oracle
+                    .commit(store, writes, Durability::Full, None)
+                    .unwrap();
+                if n % 6 == 5 {
+                    store.checkpoint().unwrap();
+                }
+                if n % 24 == 23 {
+                    store.compact().unwrap();
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn concurrent_writers_of_hot_keys_survive() {
+    for level in [Durability::Full, Durability::Os] {
+        prove(
+            &format!("writers at {level}"),
+            &LOG[..2],
+            &small(level),
+            |store, oracle, seed| {
+                std::thread::scope(|scope| {
+                    for thread in 0..4u64 {
+                        scope.spawn(move || {
+                            let mut draw = Draw(seed * 4 + thread);
+                            for n in 0..25 {
+                                let writes = |id| batch(&mut draw, id, 3, 8, 400);
+                                let ack = (n % 5 == 0).then_some(Durability::Full);
+                                oracle.commit(store, writes, level, ack).unwrap();
+                                if thread == 0 && n % 10 == 9 {
+                                    store.checkpoint().unwrap();
+                                }
+                            }
+                        });
+                    }
+                });
+            },
+        );
+    }
+}
+
+#[test]
+fn every_change_of_level_survives_while_writing() {
+    let crossed = ["Rename manifest", "SyncData segment", "Create table"];
+    prove(
+        "levels",
+        &crossed,
+        &small(Durability::Os),
+        |store, oracle, seed| {
+            let mut draw = Draw(seed);
+            let mut current = Durability::Os;
+            let pairs = Durability::ALL
+                .into_iter()
+                .flat_map(|from| Durability::ALL.map(|to| [from, to]));
+            for next in pairs.flatten() {
+                // What is written during the change has the promise of the weaker level.
+                let weaker = current.min(next);
+                std::thread::scope(|scope| {
+                    let changed = scope.spawn(|| {
+                        let live = LiveSettings {
+                            durability: next,
+                            ..store.live_settings()
+                        };
+                        store.reconfigure(live).unwrap();
+                    });
+                    while !changed.is_finished() {
+                        let writes = |id| batch(&mut draw, id, 2, 12, 200);
+                        oracle.commit(store, writes, weaker, None).unwrap();
+                    }
+                });
+                current = next;
+                for _ in 0..2 {
+                    let writes = |id| batch(&mut draw, id, 2, 12, 200);
+                    oracle.commit(store, writes, current, None).unwrap();
+                }
+            }
+        },
+    );
+}
