@@ -18,6 +18,7 @@ mod kill9;
 mod load;
 mod memory;
 mod mount;
+mod reference;
 mod shared;
 mod shutdown;
 mod start;

@@ -54,7 +54,7 @@ pub fn document(n: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(360);
     let name = random.next_u64();
     let city = CITIES.get(random.index(CITIES.len())).unwrap_or(&"");
-    let tags = "\"durable\",".repeat(random.index(8));
+    let tags = "\"durable\",".repeat(2 + random.index(9));
     // Writing to a Vec cannot fail.
     let _ = write!(
         out,
