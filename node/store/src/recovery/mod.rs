@@ -164,12 +164,15 @@ pub(crate) fn open(
         report.unsynced_loss.clone_from(&end.unsynced_loss);
     }
     memtable.applied(last_lsn, &[]);
-    // At `full` nobody was ever shown an LSN that is not durable; below it, or after a level
-    // below it, LSNs may have been shown that are gone, and must not come to mean another thing.
+    // At `full` nobody was ever shown an LSN that is not durable, in this run or, by what the log
+    // and the manifest say, in an earlier one. Below it, LSNs may have been shown that are gone,
+    // and must not come to mean another thing.
+    let reached = end.as_ref().map_or(last_lsn, |end| end.reached);
+    let known = last_lsn.max(reached).max(manifest.durable);
     let resumes_after = if manifest.clean || manifest.level == Durability::Full {
-        last_lsn
+        known
     } else {
-        last_lsn.max(Lsn(manifest.reservation.0.saturating_sub(1)))
+        known.max(Lsn(manifest.reservation.0.saturating_sub(1)))
     };
     report.last_lsn = last_lsn;
     report.resumes_after = resumes_after;
@@ -358,7 +361,7 @@ fn continue_log(
         manifest.log_start = Some(log.start_for(Lsn::MAX));
         log
     } else {
-        cut_log(&supply, end, last_lsn, resumes_after, observer)?
+        cut_log(&supply, end, resumes_after, observer)?
     };
     manifest.log_through = Some(log.start_for(Lsn::MAX));
     manifest.next_segment = supply.next_number();
@@ -387,19 +390,18 @@ fn start_log(
 fn cut_log(
     supply: &Arc<Supply>,
     end: LogEnd,
-    last_lsn: Lsn,
     resumes_after: Lsn,
     observer: &dyn Observer,
 ) -> Result<Log> {
     let after = end
         .unproven
         .front()
-        .map_or(last_lsn, |frame| Lsn(frame.first_lsn.0 - 1));
+        .map_or(end.reached, |frame| Lsn(frame.first_lsn.0 - 1));
     let origin = Origin::Cut {
         previous: end.proven_end.segment,
         end_offset: end.proven_end.offset,
         after,
-        copied: last_lsn,
+        copied: end.unproven.back().map_or(after, |frame| frame.last_lsn),
         resumes_after,
         chain: end.proven_end.chain,
     };
@@ -446,7 +448,7 @@ fn cut_log(
         segment,
         offset,
         chain,
-        last_lsn,
+        resumes_after,
         sealed,
     ))
 }
