@@ -265,6 +265,10 @@ impl Inner {
         });
         checkpointer.watch_space();
         checkpointer.replan_memory();
+        if !lock(&pipeline.section).logging {
+            // Lets go of a log that an earlier level left.
+            pipeline.trigger.ask();
+        }
         Inner {
             pipeline,
             checkpointer,
