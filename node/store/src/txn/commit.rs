@@ -154,7 +154,7 @@ impl Pipeline {
                 next_lsn: last_lsn.next(),
                 active: Arc::clone(&version.active),
                 buffer: LogBuffer::default(),
-                logging: log.is_some(),
+                logging: level != Durability::None,
                 slots: ConflictSlots::new(),
                 waiting: Vec::new(),
                 deltas: Vec::new(),
