@@ -271,7 +271,13 @@ impl ApiError {
         }
         out.extend(format!("\"error\":\"{title}\",\"message\":").bytes());
         json::push_str(&mut out, &self.message);
-        out.extend(format!(",\"code\":{code},\"reason\":\"{}\"}}", row.name).bytes());
+        out.extend(format!(",\"code\":{code}").bytes());
+        // The contract has three members. A fourth appears where the status alone does not say
+        // whether a write may have happened, and in the form that go-db does not know.
+        if problem || row.status == StatusCode::SERVICE_UNAVAILABLE {
+            out.extend(format!(",\"reason\":\"{}\"", row.name).bytes());
+        }
+        out.push(b'}');
         Bytes::from(out)
     }
 }
@@ -370,7 +376,7 @@ mod tests {
         let text = String::from_utf8(error.json(false).to_vec()).unwrap();
         assert_eq!(
             text,
-            r#"{"error":"Not Found","message":"document with id a\"b not found","code":404,"reason":"document_not_found"}"#
+            r#"{"error":"Not Found","message":"document with id a\"b not found","code":404}"#
         );
     }
 

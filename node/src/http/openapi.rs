@@ -394,7 +394,7 @@ fn schemas() -> Value {
         })),
         "Error": object(&["error", "message", "code"], json!({
             "error": {"type": "string"}, "message": {"type": "string"}, "code": {"type": "integer"},
-            "reason": {"type": "string", "description": "Stable name of the refusal"},
+            "reason": {"type": "string", "description": "With 503 only: outcome_unknown or unavailable"},
         })),
         "Problem": object(&["type", "title", "status", "detail"], json!({
             "type": {"type": "string"}, "title": {"type": "string"},

@@ -265,6 +265,10 @@ impl Inner {
         });
         checkpointer.watch_space();
         checkpointer.replan_memory();
+        if !lock(&pipeline.section).logging {
+            // Lets go of a log that an earlier level left.
+            pipeline.trigger.ask();
+        }
         Inner {
             pipeline,
             checkpointer,
@@ -327,6 +331,12 @@ impl Inner {
             });
         }
         self.stop_threads();
+        if pipeline.marks.durable() < pipeline.marks.appended() {
+            // Nobody is left to write it: whoever still waits for it must not wait for ever.
+            pipeline
+                .poison
+                .set("the store was closed before everything was written".to_owned());
+        }
         pipeline.wake_everyone(&mut lock(&pipeline.log));
         lock(&self.locks).clear();
         outcome

@@ -20,7 +20,7 @@ use crate::manifest::{Manifest, StoreFailure};
 use crate::memtable::Memtable;
 use crate::observer::Observer;
 use crate::settings::{Components, Durability, Settings};
-use crate::table::{self, BlockCache, Levels, Table};
+use crate::table::{BlockCache, Levels, Table};
 use crate::wal::frame::{self, FrameKind, Operation};
 use crate::wal::reader::{self, LogEnd, ReadPlan};
 use crate::wal::segment::{self, FRAMES_OFFSET, Origin, SegmentHeader};
@@ -103,7 +103,7 @@ fn prepare_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn lock_dirs(disk: &dyn Disk, dirs: &[&Path]) -> Result<Vec<Box<dyn Lock>>> {
+fn lock_dirs(disk: &dyn Disk, dirs: &[&Path]) -> Result<Vec<Box<dyn Lock>>> {
     let mut locks = Vec::new();
     let mut seen: Vec<&Path> = Vec::new();
     for dir in dirs {
@@ -164,13 +164,15 @@ pub(crate) fn open(
         report.unsynced_loss.clone_from(&end.unsynced_loss);
     }
     memtable.applied(last_lsn, &[]);
-    // At `full` nobody was ever shown an LSN that is not durable; below it, or after a level
-    // below it, LSNs may have been shown that are gone, and must not come to mean another thing.
-    let shown = last_lsn.max(manifest.durable);
+    // At `full` nobody was ever shown an LSN that is not durable, in this run or, by what the log
+    // and the manifest say, in an earlier one. Below it, LSNs may have been shown that are gone,
+    // and must not come to mean another thing.
+    let reached = end.as_ref().map_or(last_lsn, |end| end.reached);
+    let known = last_lsn.max(reached).max(manifest.durable);
     let resumes_after = if manifest.clean || manifest.level == Durability::Full {
-        shown
+        known
     } else {
-        shown.max(Lsn(manifest.reservation.0.saturating_sub(1)))
+        known.max(Lsn(manifest.reservation.0.saturating_sub(1)))
     };
     report.last_lsn = last_lsn;
     report.resumes_after = resumes_after;
@@ -217,7 +219,7 @@ fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result
         .find_map(|dir| {
             let names = disk.list(dir).unwrap_or_default();
             let ours = |name: &String| {
-                segment::parse_file_name(name).is_some() || table::parse_file_name(name).is_some()
+                segment::parse_file_name(name).is_some() || name.starts_with(TABLE_PREFIX)
             };
             names.into_iter().find(ours).map(|name| (dir, name))
         });
@@ -236,6 +238,8 @@ fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result
     commit_manifest(disk, settings, &mut manifest)?;
     Ok(manifest)
 }
+
+const TABLE_PREFIX: &str = "table-";
 
 fn open_tables(
     disk: &Arc<dyn Disk>,
@@ -269,7 +273,7 @@ fn sweep(disk: &dyn Disk, settings: &Settings, manifest: &Manifest) -> Result<()
     };
     for name in list(&settings.checkpoint_dir)? {
         let path = settings.checkpoint_dir.join(&name);
-        if table::parse_file_name(&name).is_some() && !live.contains(&path) {
+        if name.starts_with(TABLE_PREFIX) && !live.contains(&path) {
             disk.remove(&path)
                 .map_err(|error| StoreError::io("remove", &path, &error))?;
         }
@@ -389,17 +393,15 @@ fn cut_log(
     resumes_after: Lsn,
     observer: &dyn Observer,
 ) -> Result<Log> {
-    // Where an earlier recovery let LSNs jump, what follows is not the last transaction's next.
     let after = end
         .unproven
         .front()
-        .map_or(end.expected_after, |frame| Lsn(frame.first_lsn.0 - 1));
-    let copied = end.unproven.back().map_or(after, |frame| frame.last_lsn);
+        .map_or(end.reached, |frame| Lsn(frame.first_lsn.0 - 1));
     let origin = Origin::Cut {
         previous: end.proven_end.segment,
         end_offset: end.proven_end.offset,
         after,
-        copied,
+        copied: end.unproven.back().map_or(after, |frame| frame.last_lsn),
         resumes_after,
         chain: end.proven_end.chain,
     };
@@ -446,7 +448,7 @@ fn cut_log(
         segment,
         offset,
         chain,
-        copied,
+        resumes_after,
         sealed,
     ))
 }

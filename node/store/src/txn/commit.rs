@@ -154,7 +154,7 @@ impl Pipeline {
                 next_lsn: last_lsn.next(),
                 active: Arc::clone(&version.active),
                 buffer: LogBuffer::default(),
-                logging: log.is_some(),
+                logging: level != Durability::None,
                 slots: ConflictSlots::new(),
                 waiting: Vec::new(),
                 deltas: Vec::new(),
@@ -300,6 +300,11 @@ impl Pipeline {
         if need == Need::Written && self.level() == Durability::Os {
             for _ in 0..MOST_INLINE_ROUNDS {
                 let Ok(mut state) = self.log.try_lock() else {
+                    // The holder may not be one that looks again (statistics, say), but the log
+                    // thread does before it sleeps.
+                    if wake {
+                        self.work.notify_one();
+                    }
                     return;
                 };
                 // A failure reaches the caller by its ticket.

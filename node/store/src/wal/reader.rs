@@ -56,11 +56,11 @@ pub(crate) struct Place {
 pub(crate) struct LogEnd {
     /// Last transaction that counts, at least the checkpoint.
     pub(crate) last_lsn: Lsn,
+    /// LSN that the log has come to: that of the last transaction, or above it where an earlier
+    /// recovery let LSNs go on higher. At least the checkpoint.
+    pub(crate) reached: Lsn,
     /// Everything up to here is proven durable.
     pub(crate) proven: Lsn,
-    /// The LSN that the frame behind the end would follow: the last transaction's, or the one
-    /// that an earlier recovery let LSNs jump to.
-    pub(crate) expected_after: Lsn,
     /// Where the proven part ends.
     pub(crate) proven_end: Place,
     /// What follows there, in order.
@@ -130,7 +130,7 @@ struct Walk<'a> {
     /// Segment → the cut segment that continues it.
     cuts: BTreeMap<u64, u64>,
     end: LogEnd,
-    /// Last LSN read from frames (or taken over from an origin).
+    /// Last LSN read from frames, or taken over from an origin.
     last: Option<Lsn>,
     expected: Option<Lsn>,
     /// Position behind the last frame.
@@ -245,8 +245,8 @@ impl<'a> Walk<'a> {
             cuts,
             end: LogEnd {
                 last_lsn: plan.checkpoint,
+                reached: plan.checkpoint,
                 proven: plan.durable,
-                expected_after: plan.checkpoint,
                 proven_end: place,
                 unproven: VecDeque::new(),
                 segments: VecDeque::new(),
@@ -312,9 +312,7 @@ impl<'a> Walk<'a> {
                     offset: end_offset,
                     chain,
                 };
-                // Not the last LSN: behind what an earlier recovery copied, LSNs jump.
-                let follows = self.expected.is_none_or(|next| next == after.next());
-                if !follows || self.place != cut {
+                if self.last.is_some_and(|last| last != after) || self.place != cut {
                     return Err(self.corrupt(
                         number,
                         72,
@@ -341,7 +339,8 @@ impl<'a> Walk<'a> {
         Ok(header)
     }
 
-    /// After what recovery copied into a cut segment, LSNs go on where its header says.
+    /// After what recovery copied into a cut segment, LSNs go on where its header says: from there
+    /// on that LSN is the last one before whatever follows, also in the next segment.
     fn jump(&mut self, header: &SegmentHeader) {
         match header.origin {
             Origin::Cut {
@@ -349,6 +348,7 @@ impl<'a> Walk<'a> {
                 resumes_after,
                 ..
             } if self.last == Some(copied) => {
+                self.last = Some(resumes_after);
                 self.expected = Some(resumes_after.next());
             }
             _ => {}
@@ -590,9 +590,7 @@ impl<'a> Walk<'a> {
             .make_contiguous()
             .sort_by_key(|segment| segment.number);
         self.end.proven = self.end.proven.min(self.end.last_lsn);
-        if let Some(expected) = self.expected {
-            self.end.expected_after = Lsn(expected.0.saturating_sub(1));
-        }
+        self.end.reached = self.last.unwrap_or(Lsn::ZERO).max(self.end.last_lsn);
         self.end.proven_end = self
             .end
             .unproven

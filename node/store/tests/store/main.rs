@@ -9,5 +9,6 @@
 
 mod harness;
 mod lifecycle;
+mod log;
 mod oracle;
 mod powercut;
