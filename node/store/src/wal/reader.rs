@@ -37,7 +37,7 @@ pub(crate) struct UnprovenFrame {
     pub(crate) last_lsn: Lsn,
     pub(crate) count: u32,
     pub(crate) body: Bytes,
-    start: Place,
+    end: Place,
 }
 
 /// A place between two frames.
@@ -58,7 +58,8 @@ pub(crate) struct LogEnd {
     pub(crate) reached: Lsn,
     /// Everything up to here is proven durable.
     pub(crate) proven: Lsn,
-    /// Where the proven part ends.
+    /// Where the proven part ends: behind its last transaction. What follows there may be a
+    /// heartbeat or a seal that was never synced, which a power cut can still take.
     pub(crate) proven_end: Place,
     /// What follows there, in order.
     pub(crate) unproven: VecDeque<UnprovenFrame>,
@@ -320,6 +321,10 @@ impl<'a> Walk<'a> {
         if let Origin::Cut { copied, .. } = header.origin {
             self.promise(copied);
         }
+        if by_salt.is_none() {
+            // The first one, or one that recovery synced whole before it got its name.
+            self.end.proven_end = self.place;
+        }
         let length = self.lengths.get(&number).copied().unwrap_or(0);
         let path = self.path(number);
         let (bytes, _) = read_segment(self.plan.disk, &path, length)?;
@@ -420,14 +425,21 @@ impl<'a> Walk<'a> {
                 .saturating_sub(checkpoint.0.max(found.first_lsn.0 - 1));
             self.end.transactions += above;
             self.end.last_lsn = self.end.last_lsn.max(last);
+            let end = Place {
+                segment: self.place.segment,
+                offset: self.place.offset + found.frame_bytes(),
+                chain: found.crc,
+            };
             if last > self.end.proven {
                 self.end.unproven.push_back(UnprovenFrame {
                     first_lsn: found.first_lsn,
                     last_lsn: last,
                     count: found.count,
                     body: body.clone(),
-                    start: self.place,
+                    end,
                 });
+            } else {
+                self.end.proven_end = end;
             }
             self.last = Some(last);
             self.expected = Some(last.next());
@@ -445,12 +457,10 @@ impl<'a> Walk<'a> {
     /// Everything up to `durable` is proven; frames that were kept for copying are let go.
     fn promise(&mut self, durable: Lsn) {
         self.end.proven = self.end.proven.max(durable);
-        while self
-            .end
-            .unproven
-            .pop_front_if(|f| f.last_lsn <= self.end.proven)
-            .is_some()
-        {}
+        let proven = self.end.proven;
+        while let Some(frame) = self.end.unproven.pop_front_if(|f| f.last_lsn <= proven) {
+            self.end.proven_end = frame.end;
+        }
     }
 
     /// Judges the bytes at the current place, which are no frame that follows.
@@ -546,11 +556,6 @@ impl<'a> Walk<'a> {
             .sort_by_key(|segment| segment.number);
         self.end.proven = self.end.proven.min(self.end.last_lsn);
         self.end.reached = self.last.unwrap_or(Lsn::ZERO).max(self.end.last_lsn);
-        self.end.proven_end = self
-            .end
-            .unproven
-            .front()
-            .map_or(self.place, |frame| frame.start);
         self.end
     }
 }

@@ -119,7 +119,8 @@ pub fn on(disk: &SimDisk) -> Arc<dyn Disk> {
     Arc::new(disk.clone())
 }
 
-/// Opens what is left of `cut`, compares, writes, ends cleanly or not, opens again, compares.
+/// Opens what is left of `cut`, compares, writes, ends in some way, and so on, at changing levels:
+/// what one start leaves is what the next one finds.
 pub fn survives(
     cut: &Cut,
     oracle: &Oracle,
@@ -127,31 +128,42 @@ pub fn survives(
     variant: LossVariant,
     seed: u64,
 ) -> Result<(), String> {
-    let level = settings.live.durability;
-    let disk = cut.image.survive(variant, seed);
-    let open = |disk: &SimDisk| {
-        open_with(&on(disk), settings).map_err(|error| format!("open: {error}\n{}", disk.dump()))
-    };
-    let store = open(&disk)?;
-    let held = oracle.check(&store, &cut.promised, variant)?;
-    let next = oracle.after(&held, &cut.promised);
-    next.commit_above(&store, level)?;
-    if seed.is_multiple_of(2) {
-        let promised = next.promised();
-        let image = disk.image();
-        drop(store);
-        let variant = LossVariant::ALL[seed as usize / 2 % LossVariant::ALL.len()];
-        let store = open(&image.survive(variant, seed)).map_err(|e| format!("second {e}"))?;
-        next.check(&store, &promised, variant)
-            .map_err(|error| format!("after a second cut, {variant:?}: {error}"))?;
-    } else {
-        next.flush(&store)
-            .map_err(|error| format!("flush: {error}"))?;
-        store.close().map_err(|error| format!("close: {error}"))?;
-        let promised = next.promised();
-        let store = open(&disk).map_err(|e| format!("second {e}"))?;
-        next.check(&store, &promised, LossVariant::LoseUnsynced)
-            .map_err(|error| format!("after a clean close: {error}"))?;
+    let mut draw = Draw(seed);
+    let mut settings = settings.clone();
+    let mut disk = cut.image.survive(variant, seed);
+    let mut oracle = oracle.clone();
+    let mut promised = cut.promised.clone();
+    let mut variant = variant;
+    for start in 1..=3 {
+        let wrong = |what: &str, error: String| format!("{what} of start {start}: {error}");
+        let store = open_with(&on(&disk), &settings)
+            .map_err(|error| wrong("open", format!("{error}\n{}", disk.dump())))?;
+        let held = oracle
+            .check(&store, &promised, variant)
+            .map_err(|error| wrong(&format!("{variant:?}, state"), error))?;
+        oracle = oracle.after(&held, &promised);
+        let level = settings.live.durability;
+        if draw.below(4) > 0 {
+            oracle
+                .commit_above(&store, level)
+                .map_err(|error| wrong("write", error))?;
+        }
+        match draw.below(3) {
+            0 => {
+                variant = LossVariant::LoseUnsynced;
+                store.close().map_err(|e| wrong("close", e.to_string()))?;
+                oracle.cover(store.stats().appended_lsn);
+                promised = oracle.promised();
+            }
+            _ => {
+                variant = LossVariant::ALL[draw.below(6) as usize];
+                promised = oracle.promised();
+                disk = disk.image().survive(variant, draw.below(1 << 30));
+            }
+        }
+        if draw.below(2) == 0 {
+            settings.live.durability = Durability::ALL[draw.below(4) as usize];
+        }
     }
     Ok(())
 }
@@ -410,9 +422,12 @@ fn every_change_of_level_survives_while_writing() {
                         };
                         store.reconfigure(live).unwrap();
                     });
-                    while !changed.is_finished() {
+                    for _ in 0..20 {
                         let writes = |id| batch(&mut draw, id, 2, 12, 200);
                         oracle.commit(store, writes, weaker, None).unwrap();
+                        if changed.is_finished() {
+                            break;
+                        }
                     }
                 });
                 current = next;
