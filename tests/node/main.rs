@@ -13,11 +13,13 @@
 
 mod admin;
 mod contract;
+mod damage;
 mod disk_full;
 mod kill9;
 mod load;
 mod memory;
 mod mount;
+mod readme;
 mod reference;
 mod shared;
 mod shutdown;
