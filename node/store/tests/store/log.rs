@@ -96,7 +96,7 @@ fn a_log_that_none_finds_at_its_start_is_safe_until_another_one_is_in_force() {
     }
     store.close().unwrap();
     disk.clear_hook();
-    let wrong = failures(&cuts, &oracle, &small(Durability::Full), 240, 3);
+    let wrong = failures(&cuts, &oracle, &small(Durability::Full), 120, 1, 3);
     assert!(
         wrong.is_empty(),
         "{} failures, the first: {}",

@@ -10,5 +10,6 @@
 mod harness;
 mod lifecycle;
 mod log;
+mod mutation;
 mod oracle;
 mod powercut;

@@ -16,6 +16,8 @@ use crate::oracle::{Oracle, Promised, Writes, value};
 
 /// Reopened cuts of one workload and round in the quick set.
 const QUICK_CUTS: usize = 150;
+/// Failures after which a workload is not tried further.
+const ENOUGH: usize = 5;
 
 /// The state of a moment, and what had been promised by then.
 #[derive(Clone)]
@@ -180,12 +182,13 @@ fn survives_as(
     Ok(())
 }
 
-/// Everything that is wrong with a sample of the cuts.
+/// What is wrong with a sample of the cuts, until there are `enough` failures.
 pub fn failures(
     cuts: &Cuts,
     oracle: &Oracle,
     settings: &Settings,
     most: usize,
+    enough: usize,
     seed: u64,
 ) -> Vec<String> {
     let variants = LossVariant::ALL;
@@ -238,12 +241,12 @@ pub fn prove(
             );
         }
         let most = QUICK_CUTS * if rounds > 1 { 4 } else { 1 };
-        let failures = failures(&cuts, &oracle, settings, most, seed);
+        let failures = failures(&cuts, &oracle, settings, most, ENOUGH, seed);
         assert!(
             failures.is_empty(),
             "{name}, GODB_POWERCUT_SEED={seed}: {} failures, the first:\n{}",
             failures.len(),
-            failures[..failures.len().min(5)].join("\n")
+            failures.join("\n")
         );
     }
 }
@@ -251,6 +254,8 @@ pub fn prove(
 /// Small segments and little memory, so that a few hundred writes cross everything.
 pub fn small(level: Durability) -> Settings {
     let mut settings = settings("/volume/data", level);
+    settings.wal_dir = "/volume/wal".into();
+    settings.checkpoint_dir = "/volume/tables".into();
     settings.segment_bytes = 1 << 20;
     settings.live.max_wal_bytes = 2 << 20;
     settings
@@ -291,7 +296,7 @@ const LOG: [&str; 5] = [
     "Rename manifest",
 ];
 
-fn batches_with_checkpoints(store: &Store, oracle: &Oracle, seed: u64) {
+pub fn batches_with_checkpoints(store: &Store, oracle: &Oracle, seed: u64) {
     let level = store.live_settings().durability;
     let mut draw = Draw(seed);
     for n in 0..60u64 {
