@@ -7,6 +7,7 @@
 )]
 #![allow(clippy::panic)]
 
+mod faults;
 mod harness;
 mod lifecycle;
 mod log;
