@@ -300,6 +300,10 @@ impl Pipeline {
         if need == Need::Written && self.level() == Durability::Os {
             for _ in 0..MOST_INLINE_ROUNDS {
                 let Ok(mut state) = self.log.try_lock() else {
+                    // Whoever holds it may be about something else than writing.
+                    if wake {
+                        self.work.notify_one();
+                    }
                     return;
                 };
                 // A failure reaches the caller by its ticket.
@@ -344,6 +348,7 @@ impl Pipeline {
         let effective = ack.map_or(level, |asked| asked.max(level));
         let need = Need::of(effective);
         section.next_lsn = lsn.next();
+        let first_record = section.logging && section.buffer.is_empty();
         if section.logging {
             if prepared.record.is_empty() {
                 let record = encode(&prepared);
@@ -385,8 +390,10 @@ impl Pipeline {
             }
             section.urgent |= effective > level;
         }
+        // At `memory` the first record wakes the log thread too, to start the bounded delay.
         let due = section.logging
-            && (level >= Durability::Os
+            && (first_record
+                || level >= Durability::Os
                 || section.urgent
                 || section.buffer.bytes() >= limits::FRAME_TARGET_BYTES);
         Ok((lsn, need, due && section.log_thread_sleeps))
