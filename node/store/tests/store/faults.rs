@@ -146,11 +146,13 @@ fn a_failed_write_leaves_a_log_that_opens() {
                 // By then the next segment is ready, and the writes that follow are frames.
                 std::thread::sleep(Duration::from_millis(70));
                 let rule = Rule::on(CallKind::Write).path("/wal-").nth(1);
-                fault.add(rule.fail(Failure::Eio).after_bytes(bytes));
+                let rule = fault.add(rule.fail(Failure::Eio).after_bytes(bytes));
                 let outcome = write(2);
                 assert_eq!(outcome.is_ok(), level == Durability::Memory, "{outcome:?}");
                 std::thread::sleep(Duration::from_millis(250));
-                assert!(matches!(write(3), Err(StoreError::Poisoned { .. })));
+                let third = write(3);
+                let told = format!("{level} {bytes} {third:?} picked {}", fault.picked(rule));
+                assert!(matches!(third, Err(StoreError::Poisoned { .. })), "{told}");
                 assert!(
                     store
                         .snapshot_read()

@@ -152,3 +152,14 @@ fn a_ticket_that_outlives_its_store_resolves() {
         }
     }
 }
+
+#[test]
+fn at_memory_a_record_is_written_within_the_bounded_delay() {
+    let disk = SimDisk::new();
+    let store = open_with(&on(&disk), &small(Durability::Memory)).unwrap();
+    // The log thread has nothing to do and sleeps for long.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let lsn = put(&store, &key(1), "x").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    assert!(store.stats().written_lsn >= lsn, "the delay is 50 ms");
+}
