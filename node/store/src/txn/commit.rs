@@ -346,6 +346,7 @@ impl Pipeline {
         let effective = ack.map_or(level, |asked| asked.max(level));
         let need = Need::of(effective);
         section.next_lsn = lsn.next();
+        let first_record = section.logging && section.buffer.is_empty();
         if section.logging {
             if prepared.record.is_empty() {
                 let record = encode(&prepared);
@@ -387,8 +388,10 @@ impl Pipeline {
             }
             section.urgent |= effective > level;
         }
+        // At `memory` the first record wakes the log thread too, to start the bounded delay.
         let due = section.logging
-            && (level >= Durability::Os
+            && (first_record
+                || level >= Durability::Os
                 || section.urgent
                 || section.buffer.bytes() >= limits::FRAME_TARGET_BYTES);
         Ok((lsn, need, due && section.log_thread_sleeps))

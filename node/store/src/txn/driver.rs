@@ -109,10 +109,7 @@ fn prove(pipeline: &Pipeline, idle: bool) -> bool {
     };
     let sync = || {
         let started = Instant::now();
-        let (file, path) = &handle;
-        let synced = file
-            .sync_data()
-            .map_err(|error| crate::StoreError::io("sync", path, &error));
+        let synced = handle.sync();
         pipeline.observer.log_synced(started.elapsed());
         synced
     };

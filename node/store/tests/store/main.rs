@@ -9,8 +9,10 @@
     reason = "tests: to panic is how they fail, and their counts are small"
 )]
 
+mod faults;
 mod harness;
 mod lifecycle;
 mod log;
+mod mutation;
 mod oracle;
 mod powercut;
