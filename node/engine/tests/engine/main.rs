@@ -36,6 +36,7 @@ pub(crate) fn open_at(disk: &SimDisk, level: Durability) -> StorageEngine {
     StorageEngine::builder("/db")
         .disk(Arc::new(disk.clone()))
         .durability(level)
+        .max_wal_bytes(2 << 20)
         .open()
         .unwrap()
 }
