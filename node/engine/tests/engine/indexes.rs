@@ -1,7 +1,7 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use godb_engine::EngineError;
+use godb_engine::{Durability, EngineError};
 use godb_store::disk::sim::{Image, LossVariant, SimDisk};
 
 use super::*;
@@ -137,45 +137,68 @@ fn building_while_others_write() {
     assert_eq!(by_index, by_scan);
 }
 
-/// The process or the power ends at any call of a build; the index is then complete or absent.
+/// The process or the power ends at every call of a build at `full`, while a writer goes on: the
+/// index is then complete or absent, agrees with the documents, and no acknowledged one is gone.
 #[test]
-fn a_build_that_breaks_off_leaves_nothing() {
+fn a_build_that_breaks_off_anywhere_leaves_nothing_half_done() {
+    const BEFORE: usize = 300;
+    const DURING: usize = 10;
     let disk = SimDisk::new();
-    let engine = open(&disk);
-    for n in 0..200 {
-        insert(
-            &engine,
-            "c",
-            &format!(r#"{{"_id":"{n:04}","v":{}}}"#, n % 7),
-        );
+    let engine = open_at(&disk, Durability::Full);
+    let document = |n: usize| format!(r#"{{"_id":"{n:04}","v":{}}}"#, n % 7);
+    for n in 0..BEFORE {
+        insert(&engine, "c", &document(n));
     }
-    engine.flush().unwrap();
-    let images: Arc<Mutex<Vec<Image>>> = Arc::default();
-    let taken = Arc::clone(&images);
-    disk.on_call(move |call| taken.lock().unwrap().push(call.image()));
-    engine.create_index("c", "v").unwrap();
+    let acknowledged = Arc::new(AtomicUsize::new(BEFORE));
+    let images: Arc<Mutex<Vec<(Image, usize)>>> = Arc::default();
+    let (taken, so_far) = (Arc::clone(&images), Arc::clone(&acknowledged));
+    disk.on_call(move |call| {
+        let state = (call.image(), so_far.load(Ordering::SeqCst));
+        taken.lock().unwrap().push(state);
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in BEFORE..BEFORE + DURING {
+                insert(&engine, "c", &document(n));
+                acknowledged.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        engine.create_index("c", "v").unwrap();
+    });
     disk.clear_hook();
     let images = std::mem::take(&mut *images.lock().unwrap());
-    assert!(images.len() > 4, "a build writes and syncs");
-    let mut complete = 0;
-    let step = images.len().div_ceil(20);
-    for (call, image) in images.iter().enumerate().step_by(step) {
-        for variant in [LossVariant::ALL[0], LossVariant::ALL[1]] {
-            let engine = open(&image.survive(variant, 7));
-            let listed = engine.collection("c").unwrap().unwrap().indexes;
-            let context = format!("call {call}, {variant:?}: {listed:?}");
-            assert!(listed.iter().all(|index| index.ready), "{context}");
+    assert!(
+        images.len() > 2 * DURING,
+        "writes and a build cross many calls"
+    );
+    let (mut cuts, mut complete) = (0, 0);
+    for (call, (image, acknowledged)) in images.iter().enumerate() {
+        for variant in LossVariant::ALL {
+            let engine = open_at(&image.survive(variant, call as u64), Durability::Full);
+            let info = engine.collection("c").unwrap().unwrap();
+            let context = format!("seed and call {call}, {variant:?}: {info:?}");
+            assert!(info.indexes.iter().all(|index| index.ready), "{context}");
+            let documents = usize::try_from(info.documents).unwrap();
+            assert!(
+                documents >= *acknowledged,
+                "{context}: {acknowledged} were acknowledged"
+            );
+            assert!(documents <= BEFORE + DURING, "{context}");
+            let expected: Vec<String> = (0..documents).map(|n| format!("{n:04}")).collect();
+            assert_eq!(ids(&engine, "c", &[]), expected, "{context}");
             check(&engine);
-            let made = engine.create_index("c", "v").unwrap();
-            assert_eq!(made, listed.is_empty(), "{context}");
-            complete += usize::from(!made);
-            assert_eq!(ids(&engine, "c", &[("v", "3")]).len(), 29, "{context}");
-            check(&engine);
-            engine.close().unwrap();
+            let threes = (0..documents).filter(|n| n % 7 == 3).count();
+            assert_eq!(ids(&engine, "c", &[("v", "3")]).len(), threes, "{context}");
+            complete += usize::from(!info.indexes.is_empty());
+            cuts += 1;
         }
     }
+    assert!(
+        complete > 0 && complete < cuts,
+        "cuts before and behind the build"
+    );
     println!(
-        "{} calls, {complete} of the states have the index",
+        "{cuts} cuts at {} calls, {complete} behind the build",
         images.len()
     );
 }

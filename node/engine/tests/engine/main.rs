@@ -16,7 +16,7 @@ mod transfer;
 use std::path::Path;
 use std::sync::Arc;
 
-use godb_engine::{Document, Filter, Find, Io, PageStart, StorageEngine, Write};
+use godb_engine::{Document, Durability, Filter, Find, Io, PageStart, StorageEngine, Write};
 use godb_store::disk::sim::SimDisk;
 
 /// An engine on a disk of its own.
@@ -28,6 +28,15 @@ pub(crate) fn engine() -> StorageEngine {
 pub(crate) fn open(disk: &SimDisk) -> StorageEngine {
     StorageEngine::builder("/db")
         .disk(Arc::new(disk.clone()))
+        .open()
+        .unwrap()
+}
+
+pub(crate) fn open_at(disk: &SimDisk, level: Durability) -> StorageEngine {
+    StorageEngine::builder("/db")
+        .disk(Arc::new(disk.clone()))
+        .durability(level)
+        .max_wal_bytes(2 << 20)
         .open()
         .unwrap()
 }

@@ -10,6 +10,7 @@ use crate::recovery;
 use crate::settings::Settings;
 use crate::table::{BlockCache, Levels, Table};
 use crate::wal::reader::{self, ReadPlan};
+use crate::wal::segment;
 
 /// What a check found. Without faults, an open will succeed and lose nothing.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +75,7 @@ pub fn verify(
     };
     let metas = manifest.levels.iter().flatten();
     let log_bytes = match manifest.log_start {
-        Some(start) => reader::list_segments(&**disk, &settings.wal_dir)?
+        Some(start) => segment::list_segments(&**disk, &settings.wal_dir)?
             .range(start..)
             .map(|(_, length)| length)
             .sum(),

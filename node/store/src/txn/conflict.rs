@@ -22,12 +22,13 @@ impl KeyHasher {
     }
 }
 
-/// The array. It lives inside the commit section.
-pub(crate) struct ConflictSlots(Box<[Lsn]>);
+/// The array. It lives inside the commit section. Plain numbers, because the allocator gives zeroed
+/// memory for those without touching it: opening a store does not write 8 MiB.
+pub(crate) struct ConflictSlots(Box<[u64]>);
 
 impl ConflictSlots {
     pub(crate) fn new() -> Self {
-        Self(vec![Lsn::ZERO; CONFLICT_SLOTS].into_boxed_slice())
+        Self(vec![0; CONFLICT_SLOTS].into_boxed_slice())
     }
 
     /// Whether none of the keys was written after `read_lsn`.
@@ -35,14 +36,14 @@ impl ConflictSlots {
         reads.iter().all(|hash| {
             self.0
                 .get(slot(*hash))
-                .is_some_and(|last| *last <= read_lsn)
+                .is_some_and(|last| *last <= read_lsn.0)
         })
     }
 
     /// Notes that a key was written at `lsn`.
     pub(crate) fn note(&mut self, hash: KeyHash, lsn: Lsn) {
         if let Some(last) = self.0.get_mut(slot(hash)) {
-            *last = lsn;
+            *last = lsn.0;
         }
     }
 }

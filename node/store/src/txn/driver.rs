@@ -33,7 +33,7 @@ pub(crate) fn run(pipeline: &Pipeline, live: &dyn Fn() -> LiveSettings, stop: &A
         // Before the section: the log's lock is never taken inside it.
         let unproven_now = unproven(pipeline);
         let mut section = lock(&pipeline.section);
-        if !due(&section, level, settings.memory_write_delay) {
+        if !due(&section, level, settings.memory_write_delay) && !stop.load(Ordering::Acquire) {
             let sleep = if section.buffer.is_empty() {
                 if unproven_now { IDLE } else { LONGEST_SLEEP }
             } else {
@@ -109,10 +109,7 @@ fn prove(pipeline: &Pipeline, idle: bool) -> bool {
     };
     let sync = || {
         let started = Instant::now();
-        let (file, path) = &handle;
-        let synced = file
-            .sync_data()
-            .map_err(|error| crate::StoreError::io("sync", path, &error));
+        let synced = handle.sync();
         pipeline.observer.log_synced(started.elapsed());
         synced
     };

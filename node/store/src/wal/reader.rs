@@ -8,16 +8,13 @@ use bytes::Bytes;
 
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Result, StoreError};
-use crate::limits;
 use crate::lsn::Lsn;
 use crate::wal::damage::{self, Evidence, Verdict};
 use crate::wal::frame::{self, FrameFault, FrameHeader, FrameKind, Operation};
-use crate::wal::segment::{self, FRAMES_OFFSET, HeaderFault, Origin, SegmentHeader};
+use crate::wal::segment::{
+    self, FRAMES_OFFSET, HeaderFault, Origin, SegmentHeader, list_segments, read_segment,
+};
 use crate::wal::writer::SealedSegment;
-
-/// Largest segment file that is read: the largest transaction, what recovery may copy, and room.
-const MAX_SEGMENT_BYTES: u64 =
-    2 * limits::MAX_TRANSACTION_BYTES as u64 + 4 * limits::SEGMENT_BYTES + FRAMES_OFFSET;
 
 /// What to read, and what the manifest says of it.
 pub(crate) struct ReadPlan<'a> {
@@ -40,7 +37,7 @@ pub(crate) struct UnprovenFrame {
     pub(crate) last_lsn: Lsn,
     pub(crate) count: u32,
     pub(crate) body: Bytes,
-    start: Place,
+    end: Place,
 }
 
 /// A place between two frames.
@@ -61,7 +58,8 @@ pub(crate) struct LogEnd {
     pub(crate) reached: Lsn,
     /// Everything up to here is proven durable.
     pub(crate) proven: Lsn,
-    /// Where the proven part ends.
+    /// Where the proven part ends: behind its last transaction. What follows there may be a
+    /// heartbeat or a seal that was never synced, which a power cut can still take.
     pub(crate) proven_end: Place,
     /// What follows there, in order.
     pub(crate) unproven: VecDeque<UnprovenFrame>,
@@ -79,48 +77,6 @@ pub(crate) struct LogEnd {
     pub(crate) bytes_cut: u64,
     /// Set when what was not synced before a restart of the machine is partly gone.
     pub(crate) unsynced_loss: Option<String>,
-}
-
-/// Numbers and lengths of the segment files in a directory.
-pub(crate) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<u64, u64>> {
-    let names = disk
-        .list(dir)
-        .map_err(|error| StoreError::io("list", dir, &error))?;
-    let mut segments = BTreeMap::new();
-    for number in names
-        .iter()
-        .filter_map(|name| segment::parse_file_name(name))
-    {
-        let path = dir.join(segment::file_name(number));
-        let io = |op| {
-            let path = path.clone();
-            move |error: std::io::Error| StoreError::io(op, &path, &error)
-        };
-        let file = disk.open(&path, OpenMode::Read).map_err(io("open"))?;
-        segments.insert(number, file.len().map_err(io("measure"))?);
-    }
-    Ok(segments)
-}
-
-/// Reads a segment's bytes, its header first.
-pub(crate) fn read_segment(
-    disk: &dyn Disk,
-    path: &Path,
-    length: u64,
-) -> Result<(Vec<u8>, Result<SegmentHeader, HeaderFault>)> {
-    if length > MAX_SEGMENT_BYTES {
-        return Err(StoreError::corrupt(
-            path,
-            0,
-            format!("{length} bytes are no segment's size"),
-        ));
-    }
-    let io = |op| move |error: std::io::Error| StoreError::io(op, path, &error);
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-    let file = disk.open(path, OpenMode::Read).map_err(io("open"))?;
-    file.read_exact_at(&mut bytes, 0).map_err(io("read"))?;
-    let header = SegmentHeader::decode(&bytes);
-    Ok((bytes, header))
 }
 
 struct Walk<'a> {
@@ -365,6 +321,10 @@ impl<'a> Walk<'a> {
         if let Origin::Cut { copied, .. } = header.origin {
             self.promise(copied);
         }
+        if by_salt.is_none() {
+            // The first one, or one that recovery synced whole before it got its name.
+            self.end.proven_end = self.place;
+        }
         let length = self.lengths.get(&number).copied().unwrap_or(0);
         let path = self.path(number);
         let (bytes, _) = read_segment(self.plan.disk, &path, length)?;
@@ -465,14 +425,21 @@ impl<'a> Walk<'a> {
                 .saturating_sub(checkpoint.0.max(found.first_lsn.0 - 1));
             self.end.transactions += above;
             self.end.last_lsn = self.end.last_lsn.max(last);
+            let end = Place {
+                segment: self.place.segment,
+                offset: self.place.offset + found.frame_bytes(),
+                chain: found.crc,
+            };
             if last > self.end.proven {
                 self.end.unproven.push_back(UnprovenFrame {
                     first_lsn: found.first_lsn,
                     last_lsn: last,
                     count: found.count,
                     body: body.clone(),
-                    start: self.place,
+                    end,
                 });
+            } else {
+                self.end.proven_end = end;
             }
             self.last = Some(last);
             self.expected = Some(last.next());
@@ -490,12 +457,10 @@ impl<'a> Walk<'a> {
     /// Everything up to `durable` is proven; frames that were kept for copying are let go.
     fn promise(&mut self, durable: Lsn) {
         self.end.proven = self.end.proven.max(durable);
-        while self
-            .end
-            .unproven
-            .pop_front_if(|f| f.last_lsn <= self.end.proven)
-            .is_some()
-        {}
+        let proven = self.end.proven;
+        while let Some(frame) = self.end.unproven.pop_front_if(|f| f.last_lsn <= proven) {
+            self.end.proven_end = frame.end;
+        }
     }
 
     /// Judges the bytes at the current place, which are no frame that follows.
@@ -591,11 +556,6 @@ impl<'a> Walk<'a> {
             .sort_by_key(|segment| segment.number);
         self.end.proven = self.end.proven.min(self.end.last_lsn);
         self.end.reached = self.last.unwrap_or(Lsn::ZERO).max(self.end.last_lsn);
-        self.end.proven_end = self
-            .end
-            .unproven
-            .front()
-            .map_or(self.place, |frame| frame.start);
         self.end
     }
 }

@@ -1,14 +1,19 @@
 //! The writing end of the log: frames to the current segment, rotation, retention.
+//!
+//! A failed write or sync is final, whichever thread it hit: nothing is written behind a frame that
+//! may be torn, and no sync is tried after one that failed, as it would report success for bytes
+//! that the kernel has dropped. So syncs come one at a time, each after a look at the one before.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::disk::File;
 use crate::error::{Result, StoreError};
 use crate::lsn::Lsn;
 use crate::observer::Observer;
+use crate::sync::{Mutex, lock};
 use crate::wal::buffer::Chunk;
 use crate::wal::frame::{self, FrameKind};
 use crate::wal::segment::{FRAMES_OFFSET, Segment};
@@ -30,6 +35,45 @@ pub(crate) struct Appended {
     pub(crate) synced_to: Option<Lsn>,
 }
 
+/// The first failure of the log, and the turn to sync.
+#[derive(Default)]
+struct Failure {
+    first: OnceLock<StoreError>,
+    syncing: Mutex<()>,
+}
+
+impl Failure {
+    fn check(&self) -> Result<()> {
+        self.first.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn note(&self, op: &'static str, path: &Path, error: &std::io::Error) -> StoreError {
+        let error = StoreError::io(op, path, error);
+        self.first.get_or_init(|| error).clone()
+    }
+
+    fn sync(&self, file: &dyn File, path: &Path) -> Result<()> {
+        let _one_at_a_time = lock(&self.syncing);
+        self.check()?;
+        file.sync_data()
+            .map_err(|error| self.note("sync", path, &error))
+    }
+}
+
+/// For a sync outside the log's lock: segments before the one it was taken at are synced already.
+pub(crate) struct SyncHandle {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    failure: Arc<Failure>,
+}
+
+impl SyncHandle {
+    /// Makes everything durable that had been written when the handle was taken.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.failure.sync(&*self.file, &self.path)
+    }
+}
+
 /// See the module. One thread at a time.
 pub(crate) struct Log {
     supply: Arc<Supply>,
@@ -40,6 +84,7 @@ pub(crate) struct Log {
     sealed: VecDeque<SealedSegment>,
     promised: Lsn,
     written_bytes: u64,
+    failure: Arc<Failure>,
 }
 
 impl Log {
@@ -62,6 +107,7 @@ impl Log {
             sealed,
             promised: Lsn::ZERO,
             written_bytes: offset - FRAMES_OFFSET,
+            failure: Arc::default(),
         }
     }
 
@@ -127,10 +173,9 @@ impl Log {
     }
 
     fn write(&mut self, frame: &[u8]) -> Result<()> {
-        self.segment
-            .file
-            .write_all_at(frame, self.offset)
-            .map_err(|error| StoreError::io("write", &self.segment.path, &error))?;
+        self.failure.check()?;
+        let written = self.segment.file.write_all_at(frame, self.offset);
+        written.map_err(|error| self.failure.note("write", &self.segment.path, &error))?;
         self.offset += frame.len() as u64;
         self.written_bytes += frame.len() as u64;
         Ok(())
@@ -184,15 +229,16 @@ impl Log {
 
     /// Makes everything that was written durable.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.segment
-            .file
-            .sync_data()
-            .map_err(|error| StoreError::io("sync", &self.segment.path, &error))
+        self.failure.sync(&*self.segment.file, &self.segment.path)
     }
 
-    /// For a sync outside the log's lock: segments before this one are synced already.
-    pub(crate) fn sync_handle(&self) -> (Arc<dyn File>, PathBuf) {
-        (Arc::clone(&self.segment.file), self.segment.path.clone())
+    /// For a sync outside the log's lock.
+    pub(crate) fn sync_handle(&self) -> SyncHandle {
+        SyncHandle {
+            file: Arc::clone(&self.segment.file),
+            path: self.segment.path.clone(),
+            failure: Arc::clone(&self.failure),
+        }
     }
 
     /// The first segment that is still needed once everything up to `checkpoint` is in tables.

@@ -96,7 +96,7 @@ fn a_log_that_none_finds_at_its_start_is_safe_until_another_one_is_in_force() {
     }
     store.close().unwrap();
     disk.clear_hook();
-    let wrong = failures(&cuts, &oracle, &small(Durability::Full), 240, 3);
+    let wrong = failures(&cuts, &oracle, &small(Durability::Full), 120, 1, 3);
     assert!(
         wrong.is_empty(),
         "{} failures, the first: {}",
@@ -151,4 +151,15 @@ fn a_ticket_that_outlives_its_store_resolves() {
                 .unwrap_or_else(|_| panic!("{level}: {n} of 20 tickets were answered"));
         }
     }
+}
+
+#[test]
+fn at_memory_a_record_is_written_within_the_bounded_delay() {
+    let disk = SimDisk::new();
+    let store = open_with(&on(&disk), &small(Durability::Memory)).unwrap();
+    // The log thread has nothing to do and sleeps for long.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let lsn = put(&store, &key(1), "x").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    assert!(store.stats().written_lsn >= lsn, "the delay is 50 ms");
 }

@@ -3,12 +3,16 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests: to panic is how they fail, and their counts are small"
 )]
-#![allow(clippy::panic, clippy::cast_possible_truncation)]
 
+mod faults;
 mod harness;
 mod lifecycle;
 mod log;
+mod mutation;
 mod oracle;
 mod powercut;

@@ -316,6 +316,12 @@ impl Oracle {
         Oracle(Arc::new(Mutex::new(next)))
     }
 
+    /// Goes on with what `next` holds, in this oracle.
+    pub fn replace(&self, next: &Oracle) {
+        let mut next = next.history();
+        *self.history() = std::mem::take(&mut *next);
+    }
+
     /// Commits one more transaction, whose LSN must be above all that were ever shown.
     pub fn commit_above(&self, store: &Store, level: Durability) -> Result<(), String> {
         let shown = self.promised().shown;

@@ -16,6 +16,8 @@ use crate::oracle::{Oracle, Promised, Writes, value};
 
 /// Reopened cuts of one workload and round in the quick set.
 const QUICK_CUTS: usize = 150;
+/// Failures after which a workload is not tried further.
+const ENOUGH: usize = 5;
 
 /// The state of a moment, and what had been promised by then.
 #[derive(Clone)]
@@ -119,7 +121,8 @@ pub fn on(disk: &SimDisk) -> Arc<dyn Disk> {
     Arc::new(disk.clone())
 }
 
-/// Opens what is left of `cut`, compares, writes, ends cleanly or not, opens again, compares.
+/// Opens what is left of `cut`, compares, writes, ends in some way, and so on, at changing levels:
+/// what one start leaves is what the next one finds.
 pub fn survives(
     cut: &Cut,
     oracle: &Oracle,
@@ -127,41 +130,65 @@ pub fn survives(
     variant: LossVariant,
     seed: u64,
 ) -> Result<(), String> {
-    let level = settings.live.durability;
-    let disk = cut.image.survive(variant, seed);
-    let open = |disk: &SimDisk| {
-        open_with(&on(disk), settings).map_err(|error| format!("open: {error}\n{}", disk.dump()))
-    };
-    let store = open(&disk)?;
-    let held = oracle.check(&store, &cut.promised, variant)?;
-    let next = oracle.after(&held, &cut.promised);
-    next.commit_above(&store, level)?;
-    if seed.is_multiple_of(2) {
-        let promised = next.promised();
-        let image = disk.image();
-        drop(store);
-        let variant = LossVariant::ALL[seed as usize / 2 % LossVariant::ALL.len()];
-        let store = open(&image.survive(variant, seed)).map_err(|e| format!("second {e}"))?;
-        next.check(&store, &promised, variant)
-            .map_err(|error| format!("after a second cut, {variant:?}: {error}"))?;
-    } else {
-        next.flush(&store)
-            .map_err(|error| format!("flush: {error}"))?;
-        store.close().map_err(|error| format!("close: {error}"))?;
-        let promised = next.promised();
-        let store = open(&disk).map_err(|e| format!("second {e}"))?;
-        next.check(&store, &promised, LossVariant::LoseUnsynced)
-            .map_err(|error| format!("after a clean close: {error}"))?;
+    survives_as(cut, oracle, settings, variant, variant, seed)
+}
+
+/// As [`survives`], where what was lost before the cut makes it count as `worst`.
+fn survives_as(
+    cut: &Cut,
+    oracle: &Oracle,
+    settings: &Settings,
+    variant: LossVariant,
+    worst: LossVariant,
+    seed: u64,
+) -> Result<(), String> {
+    let mut draw = Draw(seed);
+    let mut settings = settings.clone();
+    let mut disk = cut.image.survive(variant, seed);
+    let mut oracle = oracle.clone();
+    let mut promised = cut.promised.clone();
+    let mut variant = worst;
+    for start in 1..=3 {
+        let wrong = |what: &str, error: String| format!("{what} of start {start}: {error}");
+        let store = open_with(&on(&disk), &settings)
+            .map_err(|error| wrong("open", format!("{error}\n{}", disk.dump())))?;
+        let held = oracle
+            .check(&store, &promised, variant)
+            .map_err(|error| wrong(&format!("{variant:?}, state"), error))?;
+        oracle = oracle.after(&held, &promised);
+        let level = settings.live.durability;
+        if draw.below(4) > 0 {
+            oracle
+                .commit_above(&store, level)
+                .map_err(|error| wrong("write", error))?;
+        }
+        match draw.below(3) {
+            0 => {
+                variant = LossVariant::LoseUnsynced;
+                store.close().map_err(|e| wrong("close", e.to_string()))?;
+                oracle.cover(store.stats().appended_lsn);
+                promised = oracle.promised();
+            }
+            _ => {
+                variant = LossVariant::ALL[draw.below(6) as usize];
+                promised = oracle.promised();
+                disk = disk.image().survive(variant, draw.below(1 << 30));
+            }
+        }
+        if draw.below(2) == 0 {
+            settings.live.durability = Durability::ALL[draw.below(4) as usize];
+        }
     }
     Ok(())
 }
 
-/// Everything that is wrong with a sample of the cuts.
+/// What is wrong with a sample of the cuts, until there are `enough` failures.
 pub fn failures(
     cuts: &Cuts,
     oracle: &Oracle,
     settings: &Settings,
     most: usize,
+    enough: usize,
     seed: u64,
 ) -> Vec<String> {
     let variants = LossVariant::ALL;
@@ -213,13 +240,13 @@ pub fn prove(
                 "{name} crossed no `{what}`: it proves nothing"
             );
         }
-        let most = QUICK_CUTS * if rounds > 1 { 10 } else { 1 };
-        let failures = failures(&cuts, &oracle, settings, most, seed);
+        let most = QUICK_CUTS * if rounds > 1 { 4 } else { 1 };
+        let failures = failures(&cuts, &oracle, settings, most, ENOUGH, seed);
         assert!(
             failures.is_empty(),
             "{name}, GODB_POWERCUT_SEED={seed}: {} failures, the first:\n{}",
             failures.len(),
-            failures[..failures.len().min(5)].join("\n")
+            failures.join("\n")
         );
     }
 }
@@ -227,6 +254,8 @@ pub fn prove(
 /// Small segments and little memory, so that a few hundred writes cross everything.
 pub fn small(level: Durability) -> Settings {
     let mut settings = settings("/volume/data", level);
+    settings.wal_dir = "/volume/wal".into();
+    settings.checkpoint_dir = "/volume/tables".into();
     settings.segment_bytes = 1 << 20;
     settings.live.max_wal_bytes = 2 << 20;
     settings
@@ -267,7 +296,7 @@ const LOG: [&str; 5] = [
     "Rename manifest",
 ];
 
-fn batches_with_checkpoints(store: &Store, oracle: &Oracle, seed: u64) {
+pub fn batches_with_checkpoints(store: &Store, oracle: &Oracle, seed: u64) {
     let level = store.live_settings().durability;
     let mut draw = Draw(seed);
     for n in 0..60u64 {
@@ -325,6 +354,58 @@ fn batches_are_a_prefix_at_none() {
         &small(Durability::None),
         batches_with_checkpoints,
     );
+}
+
+#[test]
+fn recovery_that_is_cut_off_again_and_again_survives() {
+    let (rounds, seed) = rounds();
+    for level in [Durability::Full, Durability::Os, Durability::Memory] {
+        let settings = small(level);
+        let mut tried = 0;
+        for seed in seed..seed + rounds {
+            let mut draw = Draw(seed);
+            let oracle = Oracle::default();
+            let mut disk = SimDisk::new();
+            let mut variant = LossVariant::KeepAll;
+            for start in 0..6 {
+                let cuts = Cuts::watch(&disk, &oracle);
+                let store = open_with(&on(&disk), &settings)
+                    .unwrap_or_else(|e| panic!("{level} seed {seed} start {start}: {e}"));
+                disk.clear_hook();
+                // A cut inside the open promises what was promised before it, in the way in which
+                // the run before it ended.
+                let before = cuts.sample(usize::MAX, 0).first().unwrap().promised.clone();
+                for (n, cut) in cuts.sample(5, seed).into_iter().enumerate() {
+                    for next in LossVariant::ALL {
+                        let worst = if variant.is_power_cut() {
+                            variant
+                        } else {
+                            next
+                        };
+                        tried += 1;
+                        survives_as(&cut, &oracle, &settings, next, worst, seed + n as u64)
+                            .unwrap_or_else(|e| {
+                                panic!("{level} seed {seed} start {start} {variant:?}, then {} {next:?}: {e}", cut.at)
+                            });
+                    }
+                }
+                let held = oracle.check(&store, &before, variant).unwrap();
+                let next = oracle.after(&held, &before);
+                oracle.replace(&next);
+                for n in 0..6 {
+                    let length = if n == 3 { 400_000 } else { 3000 };
+                    let writes = |id| batch(&mut draw, id, 3, 30, length);
+                    oracle.commit(&store, writes, level, None).unwrap();
+                }
+                if start == 3 {
+                    oracle.cover(store.checkpoint().unwrap().lsn);
+                }
+                variant = LossVariant::ALL[draw.below(6) as usize];
+                disk = disk.image().survive(variant, seed + start);
+            }
+        }
+        eprintln!("recoveries cut at {level}: {tried}, seed {seed}");
+    }
 }
 
 #[test]
@@ -410,9 +491,12 @@ fn every_change_of_level_survives_while_writing() {
                         };
                         store.reconfigure(live).unwrap();
                     });
-                    while !changed.is_finished() {
+                    for _ in 0..20 {
                         let writes = |id| batch(&mut draw, id, 2, 12, 200);
                         oracle.commit(store, writes, weaker, None).unwrap();
+                        if changed.is_finished() {
+                            break;
+                        }
                     }
                 });
                 current = next;
