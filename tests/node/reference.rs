@@ -34,12 +34,29 @@ fn check(name: &str, text: &str) {
 fn the_configuration_reference_is_fresh() {
     let help = String::from_utf8(run_godb(&["--help"]).stdout).unwrap();
     let shown = String::from_utf8(run_godb(&["config", "show"]).stdout).unwrap();
+    let dir = TempDir::new().unwrap();
+    let node = NodeOptions::new(dir.path().join("data")).start();
+    let in_force = node.admin_client().get("/admin/config").json();
+    let keys = |part: &str| {
+        let values = in_force[part].as_object().unwrap();
+        let names: Vec<String> = values.keys().map(|key| format!("`{key}`")).collect();
+        assert!(!names.is_empty(), "{part}");
+        names.join(", ")
+    };
     check(
         "config.md",
         &format!(
-            "# Configuration\n\nA flag wins over a variable, a variable over the file, the file over the default.\n\n\
-             ## As a file\n\nEvery setting with its default, as `godb config show` prints it:\n\n```yaml\n{shown}```\n\n\
-             ## Flags, variables, exit codes\n\n```text\n{help}```\n"
+            "# Configuration\n\n\
+             A flag wins over a variable, a variable over the file, the file over the default.\n\n\
+             ## As a file\n\n\
+             Every setting with its default, as `godb config show` prints it:\n\n\
+             ```yaml\n{shown}```\n\n\
+             ## While the node runs\n\n\
+             `PUT /admin/config` changes, until the next start: {}.\n\n\
+             Only the next start changes: {}.\n\n\
+             ## Flags, variables, exit codes\n\n```text\n{help}```\n",
+            keys("live"),
+            keys("restart")
         ),
     );
 }
@@ -49,52 +66,87 @@ fn the_metrics_reference_is_fresh() {
     let dir = TempDir::new().unwrap();
     let node = NodeOptions::new(dir.path().join("data")).start();
     let text = node.admin_client().get("/metrics").text();
-    let mut table = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
+    let mut table =
+        String::from("| name | kind | unit | labels | meaning |\n|---|---|---|---|---|\n");
     let mut help = "";
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ').unwrap().1;
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
-            let labels = labels_of(&text, name).join(", ");
-            table.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
+            let labels = labels_of(&text, name);
+            let unit = unit_of(name);
+            table.push_str(&format!(
+                "| `{name}` | {kind} | {unit} | {labels} | {help} |\n"
+            ));
         }
     }
     check(
         "metrics.md",
         &format!(
-            "# Metrics\n\n`GET /metrics` on the admin port, Prometheus text format 0.0.4. Every series is there from the start.\n\n{table}"
+            "# Metrics\n\n\
+             `GET /metrics` on the admin port, Prometheus text format 0.0.4. Every series is there \
+             from the start, but for collections and levels that come later. A metric without a \
+             unit counts things.\n\n{table}"
         ),
     );
 }
 
-/// Names of the labels of a metric, in the order in which they are written.
-fn labels_of(text: &str, name: &str) -> Vec<String> {
-    let sample = text.lines().find_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let rest = ["_bucket", "_total"]
-            .iter()
-            .find_map(|s| rest.strip_prefix(s))
-            .unwrap_or(rest);
-        rest.strip_prefix('{')
-    });
-    let Some(sample) = sample else {
-        return Vec::new();
-    };
-    let mut names = Vec::new();
-    for part in sample
-        .split("=\"")
-        .collect::<Vec<_>>()
-        .split_last()
-        .map_or(&[][..], |(_, rest)| rest)
-    {
-        let start = part.rfind([',', '"', '{']).map_or(0, |at| at + 1);
-        let label = part[start..].to_owned();
-        if label != "le" {
-            names.push(format!("`{label}`"));
+/// The unit that a metric's name ends in.
+fn unit_of(name: &str) -> &'static str {
+    let name = name.trim_end_matches("_total");
+    let units = [
+        ("_seconds", "seconds"),
+        ("_bytes", "bytes"),
+        ("_lsn", "LSN"),
+    ];
+    let found = units.iter().find(|(suffix, _)| name.ends_with(suffix));
+    found.map_or("", |(_, unit)| unit)
+}
+
+/// Labels whose values are the reader's or change with each release.
+const OPEN_LABELS: [&str; 3] = ["collection", "route", "version"];
+
+/// Labels of a metric with the values they take.
+fn labels_of(text: &str, name: &str) -> String {
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        let Some(rest) = line.strip_prefix(name) else {
+            continue;
+        };
+        let rest = rest.strip_prefix("_bucket").unwrap_or(rest);
+        let Some((labels, _)) = rest
+            .strip_prefix('{')
+            .and_then(|rest| rest.rsplit_once('}'))
+        else {
+            continue;
+        };
+        for label in labels.split("\",") {
+            let (label, value) = label.split_once("=\"").unwrap();
+            let value = value.trim_end_matches('"');
+            match found.iter_mut().find(|(known, _)| *known == label) {
+                Some((_, values)) if values.contains(&value) => {}
+                Some((_, values)) => values.push(value),
+                None => found.push((label, vec![value])),
+            }
         }
     }
-    names
+    let shown = found.iter().filter(|(label, _)| *label != "le");
+    let shown = shown.map(|(label, values)| {
+        if OPEN_LABELS.contains(label) {
+            format!("`{label}`")
+        } else {
+            format!("`{label}`: {}", values.join(" "))
+        }
+    });
+    shown.collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn labels_are_read_with_their_values() {
+    let text = "a{x=\"1\",y=\"p\"} 0\na{x=\"2\",y=\"p\"} 0\nab{z=\"9\"} 1\nh_bucket{le=\"1\"} 0\n";
+    assert_eq!(labels_of(text, "a"), "`x`: 1 2; `y`: p");
+    assert_eq!(labels_of(text, "h"), "");
 }
 
 /// Sources whose first comment draws a format, in the order of the data's way to the disk.
@@ -109,7 +161,33 @@ const FORMATS: &[(&str, &str)] = &[
     ("Tables: footer", "node/store/src/table/footer.rs"),
     ("Manifest", "node/store/src/manifest.rs"),
     ("Keys of documents and indexes", "node/engine/src/key.rs"),
+    ("Values in index keys", "node/engine/src/key/value.rs"),
+    ("Catalogue", "node/engine/src/catalog.rs"),
+    ("Cursors", "node/engine/src/query/cursor.rs"),
+    ("A saved database", "node/engine/src/transfer.rs"),
 ];
+
+/// Links of rustdoc lead nowhere outside of it: `[`name`]` becomes `name`.
+fn without_links(line: &str) -> String {
+    line.replace("[`", "`").replace("`]", "`")
+}
+
+/// Comments of items that draw something, as in `table/mod.rs` the table's entry in the manifest.
+fn drawings_of_items(source: &str) -> Vec<String> {
+    let mut drawings = Vec::new();
+    let mut comment: Vec<String> = Vec::new();
+    for line in source.lines() {
+        if let Some(text) = line.trim_start().strip_prefix("///") {
+            comment.push(without_links(text.strip_prefix(' ').unwrap_or(text)));
+        } else if !comment.is_empty() {
+            if comment.iter().any(|line| line == "```text") {
+                drawings.push(comment.join("\n"));
+            }
+            comment.clear();
+        }
+    }
+    drawings
+}
 
 #[test]
 fn the_formats_reference_is_fresh() {
@@ -119,10 +197,10 @@ fn the_formats_reference_is_fresh() {
     for (title, path) in FORMATS {
         let source =
             fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let comment: Vec<&str> = source
+        let comment: Vec<String> = source
             .lines()
             .map_while(|line| line.strip_prefix("//!"))
-            .map(|line| line.strip_prefix(' ').unwrap_or(line))
+            .map(|line| without_links(line.strip_prefix(' ').unwrap_or(line)))
             .collect();
         assert!(
             comment.len() > 5,
@@ -132,6 +210,9 @@ fn the_formats_reference_is_fresh() {
             "\n## {title}\n\nFrom `{path}`.\n\n{}\n",
             comment.join("\n")
         ));
+        for drawing in drawings_of_items(&source) {
+            text.push_str(&format!("\n{drawing}\n"));
+        }
     }
     check("formats.md", &text);
 }
