@@ -8,14 +8,12 @@ cat <<TEXT
 
 godb serves $DATA_DIR on http://$LISTEN. In another terminal:
 
-  curl -X POST http://$LISTEN/collections/people -d '{"name":"Ada","born":1815}'
-  curl 'http://$LISTEN/collections/people/find?name=Ada'
+  curl http://$LISTEN/health
+  curl http://$LISTEN/collections/people --json '{"_id":"ada","name":"Ada","born":1815}'
 
-  printf '{"_id":"%s","n":1}\n' a b c > sample.ndjson
-  ${GODB_BIN#"$ROOT"/} import sample.ndjson --collection sample --url http://$LISTEN
-  curl http://$LISTEN/collections/sample/documents/b
-
+and so on with the tour in README.md. Metrics and settings are on the admin port, see below.
 Kill it with -9 if you like, and start it again: every acknowledged document is there.
 
 TEXT
-exec "$GODB_BIN" --data-dir "$DATA_DIR" --listen "$LISTEN" "$@"
+# The name of the binary is no setting of the node's.
+exec env -u GODB_BIN "$GODB_BIN" --data-dir "$DATA_DIR" --listen "$LISTEN" "$@"
