@@ -78,19 +78,30 @@ fn the_tour_of_the_readme_is_true() {
     for step in &steps {
         let command = step
             .command
+            .replace("target/release/godb", "$GODB")
             .replace(
-                "target/release/godb export",
-                &format!("{} export --url {}", node::binary().display(), node.url()),
+                "$GODB export",
+                &format!("$GODB export --url {}", node.url()),
             )
             .replace(
-                "target/release/godb import",
-                &format!("{} import --url {}", node::binary().display(), node.url()),
+                "$GODB import",
+                &format!("$GODB import --url {}", node.url()),
             )
             .replace("localhost:8080", &node.address.to_string())
             .replace("localhost:8081", &node.admin.to_string());
         script.push_str(&format!("{{ {command}\n}} 2>&1\necho; echo '{END}'\n"));
     }
-    let output = Command::new("bash")
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    std::os::unix::fs::symlink(samples, dir.path().join("examples")).unwrap();
+    let mut shell = Command::new("bash");
+    // What the caller sets for its own godb is not part of the tour.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GODB_") {
+            shell.env_remove(name);
+        }
+    }
+    let output = shell
+        .env("GODB", node::binary())
         .arg("-c")
         .arg(&script)
         .current_dir(dir.path())
