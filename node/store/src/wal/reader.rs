@@ -244,6 +244,14 @@ impl<'a> Walk<'a> {
             };
             return Err(self.corrupt(number, 0, format!("this segment is needed, but it {what}")));
         };
+        let length = self.lengths.get(&number).copied().unwrap_or(0);
+        if length < header.capacity {
+            let detail = format!(
+                "the file has {length} bytes, it was made with {}",
+                header.capacity
+            );
+            return Err(self.corrupt(number, length, detail));
+        }
         if by_salt.is_some_and(|salt| salt != header.salt) {
             return Err(self.corrupt(
                 number,

@@ -25,7 +25,8 @@
 //!     104     8  start, cut: LSN after which new transactions go on; above the field before it
 //!                after an unclean stop at a level below `full`, the only place where LSNs jump
 //!     112     4  cut: crc32 field of the last frame that counts in the continued segment
-//!     116     4  crc32 over bytes 0..116
+//!     116     8  bytes of the file; it never has fewer, so one that was cut short shows
+//!     124     4  crc32 over bytes 0..124
 //! ```
 //!
 //! - **start**: the first segment of a log; only the manifest can say that it is in force.
@@ -49,7 +50,7 @@ use crate::lsn::Lsn;
 
 /// Where frames begin.
 pub(crate) const FRAMES_OFFSET: u64 = 4096;
-const HEADER_BYTES: usize = 120;
+const HEADER_BYTES: usize = 128;
 const MAGIC: [u8; 8] = *b"GODBWAL\0";
 const VERSION: u32 = 1;
 
@@ -77,6 +78,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) number: u64,
     pub(crate) salt: u64,
     pub(crate) boot_id: u128,
+    /// Bytes the file has.
+    pub(crate) capacity: u64,
     pub(crate) origin: Origin,
 }
 
@@ -118,6 +121,7 @@ impl SegmentHeader {
             out.extend_from_slice(&field.to_le_bytes());
         }
         out.extend_from_slice(&chain.to_le_bytes());
+        out.extend_from_slice(&self.capacity.to_le_bytes());
         out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
         let mut header = [0; HEADER_BYTES];
         header.copy_from_slice(&out);
@@ -142,6 +146,7 @@ impl SegmentHeader {
         let (previous, end_offset) = (field()?, field()?);
         let (after, copied, resumes_after) = (Lsn(field()?), Lsn(field()?), Lsn(field()?));
         let chain = reader.u32().map_err(damaged)?;
+        let capacity = reader.u64().map_err(damaged)?;
         if reader.u32().map_err(damaged)? != crc32fast::hash(covered) {
             return Err(HeaderFault::Damaged);
         }
@@ -168,6 +173,7 @@ impl SegmentHeader {
             number,
             salt,
             boot_id,
+            capacity,
             origin,
         })
     }
@@ -208,7 +214,6 @@ pub(crate) struct Segment {
 pub(crate) struct SegmentPlan<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) header: SegmentHeader,
-    pub(crate) capacity: u64,
     /// An old segment whose file may be used again.
     pub(crate) reuse: Option<PathBuf>,
     /// Whole frames to put at its start.
@@ -226,20 +231,18 @@ pub(crate) fn create(disk: &dyn Disk, plan: &SegmentPlan<'_>) -> Result<Segment>
         let path = path.clone();
         move |error: std::io::Error| StoreError::io(op, &path, &error)
     };
-    let mut capacity = plan.capacity.max(FRAMES_OFFSET + plan.content.len() as u64);
+    let capacity = plan.header.capacity;
     let file = match &plan.reuse {
         Some(old) => {
             disk.rename(old, &staging).map_err(io("rename"))?;
-            let file = disk.open(&staging, OpenMode::Write).map_err(io("open"))?;
-            capacity = capacity.max(file.len().map_err(io("measure"))?);
-            file
+            disk.open(&staging, OpenMode::Write).map_err(io("open"))?
         }
         None => disk
             .open(&staging, OpenMode::Create)
             .map_err(io("create"))?,
     };
     let made = (|| {
-        if plan.reuse.is_none() {
+        if file.len().map_err(io("measure"))? < capacity {
             fill_with_zeros(&*file, capacity).map_err(io("fill"))?;
         }
         file.write_all_at(plan.content, FRAMES_OFFSET)
@@ -329,6 +332,7 @@ mod tests {
             number: 17,
             salt: 0xFEED,
             boot_id: 99,
+            capacity: 1 << 24,
             origin: Origin::Cut {
                 previous: 16,
                 end_offset: 5000,

@@ -123,6 +123,7 @@ impl Supply {
             number,
             salt: random_u64()?,
             boot_id: self.disk.boot_id(),
+            capacity,
             origin,
         };
         let content = content(&header);
@@ -130,7 +131,6 @@ impl Supply {
         let plan = SegmentPlan {
             dir: &self.dir,
             header,
-            capacity,
             reuse,
             content: &content,
         };
