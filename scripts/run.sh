@@ -9,9 +9,9 @@ cat <<TEXT
 godb serves $DATA_DIR on http://$LISTEN. In another terminal:
 
   curl http://$LISTEN/health
-  curl http://$LISTEN/collections/people --json '{"_id":"ada","name":"Ada","born":1815}'
+  curl http://$LISTEN/collections/cities/find
 
-and so on with the tour in README.md. Metrics and settings are on the admin port, see below.
+The tour in README.md goes on from here. Metrics and settings are on the admin port, see below.
 Kill it with -9 if you like, and start it again: every acknowledged document is there.
 
 TEXT
