@@ -7,10 +7,12 @@
 )]
 #![allow(clippy::panic)]
 
+mod damage;
 mod faults;
 mod harness;
 mod lifecycle;
 mod log;
+mod model;
 mod mutation;
 mod oracle;
 mod powercut;
