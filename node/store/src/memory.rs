@@ -12,7 +12,7 @@ pub(crate) struct MemoryPlan {
 }
 
 /// Largest memtable, whatever the budget: it bounds the time of one flush.
-const LARGEST_MEMTABLE_BYTES: u64 = 64 * 1024 * 1024;
+const LARGEST_MEMTABLE_BYTES: u64 = 128 * 1024 * 1024;
 const SMALLEST_MEMTABLE_BYTES: u64 = 1024 * 1024;
 const SMALLEST_CACHE_BYTES: u64 = 1024 * 1024;
 

@@ -140,6 +140,26 @@ impl Memtable {
 
     /// All versions of the keys in `range`.
     pub(crate) fn scan(self: &Arc<Self>, range: &KeyRange, direction: Direction) -> MemtableScan {
+        self.scan_from(range, direction, None)
+    }
+
+    /// The newest version at or below `lsn` of each key in `range`, so that a key with many
+    /// versions costs a reader one step.
+    pub(crate) fn scan_at(
+        self: &Arc<Self>,
+        range: &KeyRange,
+        direction: Direction,
+        lsn: Lsn,
+    ) -> MemtableScan {
+        self.scan_from(range, direction, Some(lsn))
+    }
+
+    fn scan_from(
+        self: &Arc<Self>,
+        range: &KeyRange,
+        direction: Direction,
+        at: Option<Lsn>,
+    ) -> MemtableScan {
         MemtableScan {
             memtable: Arc::clone(self),
             lower: match &range.lower {
@@ -153,6 +173,7 @@ impl Memtable {
                 Bound::Unbounded => Bound::Unbounded,
             },
             direction,
+            at,
             batch: VecDeque::new(),
             batch_entries: FIRST_BATCH_ENTRIES,
             done: false,
@@ -182,6 +203,8 @@ impl Memtable {
 
 const FIRST_BATCH_ENTRIES: usize = 16;
 const LARGEST_BATCH_ENTRIES: usize = 256;
+/// Versions that are stepped over before the next key is searched for instead.
+const MOST_STEPS: usize = 8;
 
 /// A scan that owns its memtable: it takes entries in batches, since the map's own iterator
 /// borrows it. Batches grow, so that a short scan stays cheap.
@@ -190,6 +213,8 @@ pub(crate) struct MemtableScan {
     lower: Bound<(Bytes, Lsn)>,
     upper: Bound<(Bytes, Lsn)>,
     direction: Direction,
+    /// Only the newest version at or below this LSN of each key.
+    at: Option<Lsn>,
     batch: VecDeque<VersionedEntry>,
     batch_entries: usize,
     done: bool,
@@ -199,40 +224,104 @@ impl MemtableScan {
     fn refill(&mut self) {
         let wanted = self.batch_entries;
         self.batch_entries = (wanted * 2).min(LARGEST_BATCH_ENTRIES);
+        while self.batch.len() < wanted && !self.done {
+            self.walk(wanted);
+        }
+    }
+
+    /// Takes entries until there are `wanted`, the range ends, or it is cheaper to search for the
+    /// next one than to step there; the bounds then say where to go on.
+    fn walk(&mut self, wanted: usize) {
         if bounds_are_empty(&self.lower, &self.upper) {
             self.done = true;
             return;
         }
-        let lower = self.lower.clone();
-        let lower = lower.as_ref().map(|(key, lsn)| Probe(key, *lsn));
-        let upper = self.upper.clone();
-        let upper = upper.as_ref().map(|(key, lsn)| Probe(key, *lsn));
+        let (from, to) = (self.lower.clone(), self.upper.clone());
+        let lower = from.as_ref().map(|(key, lsn)| Probe(key, *lsn));
+        let upper = to.as_ref().map(|(key, lsn)| Probe(key, *lsn));
         let bounds: (Bound<&dyn Versioned>, Bound<&dyn Versioned>) = (
             lower.as_ref().map(|probe| probe as &dyn Versioned),
             upper.as_ref().map(|probe| probe as &dyn Versioned),
         );
-        let mut entries = self.memtable.map.range::<dyn Versioned, _>(bounds);
-        for _ in 0..wanted {
+        let memtable = Arc::clone(&self.memtable);
+        let mut entries = memtable.map.range::<dyn Versioned, _>(bounds);
+        let mut stepped_over = 0;
+        while self.batch.len() < wanted {
             let next = match self.direction {
                 Direction::Ascending => entries.next(),
                 Direction::Descending => entries.next_back(),
             };
             let Some(entry) = next else {
                 self.done = true;
-                break;
+                return;
             };
+            let found = entry.key();
+            let taken = match self.at {
+                None => self.take(found.key.clone(), found.lsn, entry.value().clone()),
+                Some(at) => self.take_visible(&memtable, found, at, || entry.value().clone()),
+            };
+            stepped_over = if taken { 0 } else { stepped_over + 1 };
+            if stepped_over > MOST_STEPS {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, key: Bytes, lsn: Lsn, value: Option<Bytes>) -> bool {
+        self.go_on_behind(key.clone(), lsn);
+        self.batch.push_back(VersionedEntry { key, lsn, value });
+        true
+    }
+
+    /// Takes the entry, or the one of its key that is visible. Whether it took one.
+    fn take_visible(
+        &mut self,
+        memtable: &Memtable,
+        found: &VersionedKey,
+        at: Lsn,
+        value: impl FnOnce() -> Option<Bytes>,
+    ) -> bool {
+        let past_key = match self.direction {
+            Direction::Ascending => Lsn::ZERO,
+            Direction::Descending => Lsn::MAX,
+        };
+        let position = match self.direction {
+            Direction::Ascending => &self.lower,
+            Direction::Descending => &self.upper,
+        };
+        if let Bound::Excluded((key, lsn)) = position
+            && *lsn == past_key
+            && *key == found.key
+        {
+            return false;
+        }
+        let visible = match self.direction {
+            Direction::Ascending if found.lsn > at => {
+                // Seek to the first version that may be seen.
+                self.lower = Bound::Included((found.key.clone(), at));
+                return false;
+            }
+            Direction::Ascending => Some((found.lsn, value())),
+            // The oldest version comes first here, so the right one is looked up.
+            Direction::Descending => memtable.get(&found.key, at),
+        };
+        let taken = visible.is_some();
+        if let Some((lsn, value)) = visible {
             self.batch.push_back(VersionedEntry {
-                key: entry.key().key.clone(),
-                lsn: entry.key().lsn,
-                value: entry.value().clone(),
+                key: found.key.clone(),
+                lsn,
+                value,
             });
         }
-        if let Some(last) = self.batch.back() {
-            let position = Bound::Excluded((last.key.clone(), last.lsn));
-            match self.direction {
-                Direction::Ascending => self.lower = position,
-                Direction::Descending => self.upper = position,
-            }
+        self.go_on_behind(found.key.clone(), past_key);
+        taken
+    }
+
+    fn go_on_behind(&mut self, key: Bytes, lsn: Lsn) {
+        let position = Bound::Excluded((key, lsn));
+        match self.direction {
+            Direction::Ascending => self.lower = position,
+            Direction::Descending => self.upper = position,
         }
     }
 }
@@ -329,6 +418,32 @@ mod tests {
             upper: Bound::Excluded(Bytes::from("k012")),
         };
         assert_eq!(memtable.scan(&inverted, Direction::Ascending).count(), 0);
+    }
+
+    #[test]
+    fn a_scan_at_an_lsn_yields_one_version_of_each_key_that_has_one() {
+        let memtable = filled();
+        for n in 601..=900u64 {
+            memtable.insert(
+                Bytes::from("k005"),
+                Lsn(n),
+                Some(Bytes::from(n.to_string())),
+            );
+        }
+        for at in [0, 1, 5, 150, 205, 400, 599, 600, 750, 900, u64::MAX] {
+            let mut expected = Vec::new();
+            for n in 0..200 {
+                let key = Bytes::from(format!("k{n:03}"));
+                if let Some((lsn, value)) = memtable.get(&key, Lsn(at)) {
+                    expected.push(VersionedEntry { key, lsn, value });
+                }
+            }
+            for direction in [Direction::Ascending, Direction::Descending] {
+                let found: Vec<_> = memtable.scan_at(&whole(), direction, Lsn(at)).collect();
+                assert_eq!(found, expected, "at {at}, {direction:?}");
+                expected.reverse();
+            }
+        }
     }
 
     #[test]

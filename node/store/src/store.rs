@@ -347,6 +347,8 @@ impl Inner {
         self.stop_log.store(true, Ordering::Release);
         self.checkpointer.supply.stop();
         self.checkpointer.wake_threads();
+        // The log thread looks at the flag inside the section before it sleeps.
+        drop(lock(&self.pipeline.section));
         self.pipeline.work.notify_all();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             // A thread that panicked has nothing more to end; the store's own latch tells why.

@@ -1,2 +1,191 @@
-//! Load generator and peers for `make bench`.
-fn main() {}
+//! `make bench`: rates over HTTP beside the null server, in interleaved rounds, and durable
+//! commits of the engine alone. It reports; it never fails because a machine is slow.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a tool that prints figures, computed from counts far below 2^53, and reads /proc"
+)]
+
+mod embedded;
+mod load;
+mod null;
+mod report;
+mod target;
+mod workload;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use godb_engine::Durability;
+use serde_json::json;
+
+use report::Sample;
+use target::Target;
+use workload::Operation;
+
+// The node's allocator, because the null server runs from here.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Documents there are for reads and updates.
+const DOCUMENTS: u64 = 50_000;
+
+#[derive(Parser)]
+#[command(about = "Measures a node beside a server that only parses and answers")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Rounds; every server is measured once in each.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of one measurement.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Connections.
+    #[arg(long, value_delimiter = ',', default_value = "1,64,256")]
+    connections: Vec<usize>,
+    /// Operations: insert, get, patch.
+    #[arg(long, value_delimiter = ',', default_value = "insert,get,patch")]
+    operations: Vec<String>,
+    /// Threads of the embedded runs; 0 leaves them out.
+    #[arg(long, value_delimiter = ',', default_value = "1,8,64")]
+    threads: Vec<u64>,
+    /// Where the data lies; must be a real disk, not a tmpfs.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Where the JSON goes.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Only the null server.
+    Null {
+        /// Its address.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    if let Some(Command::Null { listen }) = arguments.command {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        return Ok(runtime.block_on(null::run(listen))?);
+    }
+    let samples = over_http(&arguments)?;
+    println!(
+        "\nHTTP, medians of {} interleaved rounds of {} s",
+        arguments.rounds, arguments.seconds
+    );
+    println!("{}", report::table(&samples));
+    let alone = embedded(&arguments)?;
+    if let Some(out) = &arguments.out {
+        let text = serde_json::to_string_pretty(
+            &json!({"http": report::json(&samples), "embedded": alone}),
+        )?;
+        std::fs::write(out, text)?;
+        println!("written to {}", out.display());
+    }
+    Ok(())
+}
+
+fn targets(operation: Operation) -> &'static [Target] {
+    match operation {
+        Operation::Insert => &[
+            Target::Null,
+            Target::Node("memory"),
+            Target::Node("os"),
+            Target::Node("full"),
+        ],
+        Operation::Get => &[Target::Null, Target::Node("os")],
+        Operation::Patch => &[Target::Null, Target::Node("os"), Target::Node("full")],
+    }
+}
+
+fn over_http(arguments: &Arguments) -> Result<Vec<Sample>, Box<dyn Error>> {
+    let mut samples = Vec::new();
+    for round in 0..arguments.rounds {
+        for &connections in &arguments.connections {
+            let chosen = |o: &&Operation| arguments.operations.iter().any(|name| name == o.name());
+            for &operation in Operation::ALL.iter().filter(chosen) {
+                let mut order = targets(operation).to_vec();
+                // Half of the rounds the other way round: a drift favours nobody.
+                if round % 2 == 1 {
+                    order.reverse();
+                }
+                for target in order {
+                    let sample = measure(arguments, (round, operation, connections, target))?;
+                    println!(
+                        "round {round} {:<6} {connections:>4} {target:<11} {:>9.0}/s",
+                        operation.name(),
+                        sample.per_second
+                    );
+                    samples.push(sample);
+                }
+            }
+        }
+    }
+    samples.sort_by_key(|s| {
+        let place = targets(s.operation)
+            .iter()
+            .position(|target| *target == s.target);
+        (s.operation.name(), s.connections, place, s.round)
+    });
+    Ok(samples)
+}
+
+fn measure(
+    arguments: &Arguments,
+    what: (usize, Operation, usize, Target),
+) -> Result<Sample, Box<dyn Error>> {
+    let (_, operation, connections, target) = what;
+    let documents = if operation == Operation::Insert {
+        0
+    } else {
+        DOCUMENTS
+    };
+    let running = target.start(&arguments.dir, documents)?;
+    let (cpu, syncs) = (running.cpu_seconds(), running.syncs());
+    let outcome = load::run(&load::Load {
+        address: running.address(),
+        operation,
+        connections,
+        warm_up: Duration::from_millis(500),
+        measure: Duration::from_secs_f64(arguments.seconds),
+        documents: DOCUMENTS,
+        first: 0,
+    })?;
+    let (cpu, syncs) = (running.cpu_seconds() - cpu, running.syncs() - syncs);
+    Ok(Sample::new(what, &outcome, cpu, syncs))
+}
+
+fn embedded(arguments: &Arguments) -> Result<serde_json::Value, Box<dyn Error>> {
+    let mut rows = Vec::new();
+    let levels = [("os", Durability::Os), ("full", Durability::Full)];
+    println!("engine alone: inserts acknowledged a second, and fdatasync calls for each");
+    for &threads in arguments.threads.iter().filter(|threads| **threads > 0) {
+        let mut runs = [Vec::new(), Vec::new()];
+        for _ in 0..arguments.rounds {
+            for ((_, level), runs) in levels.iter().zip(&mut runs) {
+                let measure = Duration::from_secs_f64(arguments.seconds);
+                runs.push(embedded::commits(&arguments.dir, *level, threads, measure)?);
+            }
+        }
+        for ((name, _), runs) in levels.iter().zip(runs) {
+            let rate = report::median(runs.iter().map(|run| run.per_second).collect());
+            let syncs = report::median(runs.iter().map(|run| run.syncs_per_commit).collect());
+            println!("{threads:>3} threads  {name:<5} {rate:>9.0}/s  {syncs:>6.3} syncs/commit");
+            rows.push(json!({"threads": threads, "level": name, "per_second": rate, "syncs_per_commit": syncs}));
+        }
+    }
+    Ok(rows.into())
+}

@@ -83,7 +83,7 @@ impl Checkpointer {
 
     /// Wakes the threads so that they see the stop flag.
     pub(crate) fn wake_threads(&self) {
-        self.pipeline.trigger.wake();
+        self.pipeline.trigger.ask();
         self.compaction_wanted.ask();
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::Checkpointer;
 use crate::limits;
+use crate::txn::gate::Hold;
 
 /// How often free space is looked at.
 const SPACE_CHECK: Duration = Duration::from_millis(100);
@@ -28,7 +29,9 @@ impl Checkpointer {
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
-            let due = wanted || (last.elapsed() >= interval && self.something_to_write());
+            // A hold that outlived its request would else last for an interval.
+            let held = self.pipeline.gate.is_set(Hold::Memory);
+            let due = wanted || held || (last.elapsed() >= interval && self.something_to_write());
             if !due {
                 continue;
             }

@@ -126,7 +126,9 @@ impl ReadPoint {
         let mut sources: Vec<Source> = Vec::with_capacity(self.version.sealed.len() + 4);
         for memtable in std::iter::once(&self.version.active).chain(&self.version.sealed) {
             if memtable.entries() > 0 {
-                sources.push(Box::new(memtable.scan(&range, direction).map(Ok)));
+                sources.push(Box::new(
+                    memtable.scan_at(&range, direction, self.lsn).map(Ok),
+                ));
             }
         }
         self.version

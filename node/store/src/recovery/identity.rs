@@ -105,28 +105,30 @@ fn write(disk: &dyn Disk, dir: &Path, store_id: u128) -> Result<()> {
     disk.sync_dir(dir).map_err(io("sync the directory of"))
 }
 
-/// Refuses a directory that is not the store's; beside its first manifest, makes it so.
+/// Refuses a directory that is not the store's. Beside its first manifest it may not say so yet.
 ///
 /// # Errors
 /// [`StoreError::Mismatch`], damage of the file, I/O errors.
-pub(crate) fn confirm(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
+pub(crate) fn check(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
     let detail = match read(disk, dir)? {
-        Some(found) if found == manifest.store_id => {
-            // A crash may have come between its rename and the sync of the directory.
-            return if manifest.number <= FIRST_MANIFEST {
-                write(disk, dir, manifest.store_id)
-            } else {
-                Ok(())
-            };
-        }
+        Some(found) if found == manifest.store_id => return Ok(()),
         Some(_) => "this directory belongs to another store; check the directories in the settings",
-        None if manifest.number <= FIRST_MANIFEST => return write(disk, dir, manifest.store_id),
+        None if manifest.number <= FIRST_MANIFEST => return Ok(()),
         None => "this directory does not say that it belongs to this store: its content is missing",
     };
     Err(StoreError::Mismatch {
         path: dir.to_path_buf(),
         detail: detail.to_owned(),
     })
+}
+
+/// As [`check`]; beside the first manifest, lets the directory say whose it is, durably.
+pub(crate) fn confirm(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
+    check(disk, dir, manifest)?;
+    if manifest.number <= FIRST_MANIFEST {
+        write(disk, dir, manifest.store_id)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::manifest::{Manifest, StoreFailure};
 use crate::memtable::Memtable;
 use crate::observer::Observer;
 use crate::settings::{Components, Durability, Settings};
-use crate::table::{BlockCache, Levels, Table};
+use crate::table::{self, BlockCache, Levels, Table};
 use crate::wal::frame::{self, FrameKind, Operation};
 use crate::wal::reader::{self, LogEnd, ReadPlan};
 use crate::wal::segment::{self, FRAMES_OFFSET, Origin, SegmentHeader};
@@ -104,7 +104,7 @@ fn prepare_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn lock_dirs(disk: &dyn Disk, dirs: &[&Path]) -> Result<Vec<Box<dyn Lock>>> {
+pub(crate) fn lock_dirs(disk: &dyn Disk, dirs: &[&Path]) -> Result<Vec<Box<dyn Lock>>> {
     let mut locks = Vec::new();
     let mut seen: Vec<&Path> = Vec::new();
     for dir in dirs {
@@ -225,7 +225,7 @@ fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result
             let names = disk.list(dir).unwrap_or_default();
             let ours = |name: &String| {
                 segment::parse_file_name(name).is_some()
-                    || name.starts_with(TABLE_PREFIX)
+                    || table::parse_file_name(name).is_some()
                     || name == identity::FILE_NAME
             };
             names.into_iter().find(ours).map(|name| (dir, name))
@@ -245,8 +245,6 @@ fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result
     commit_manifest(disk, settings, &mut manifest)?;
     Ok(manifest)
 }
-
-const TABLE_PREFIX: &str = "table-";
 
 fn open_tables(
     disk: &Arc<dyn Disk>,
@@ -280,7 +278,7 @@ fn sweep(disk: &dyn Disk, settings: &Settings, manifest: &Manifest) -> Result<()
     };
     for name in list(&settings.checkpoint_dir)? {
         let path = settings.checkpoint_dir.join(&name);
-        if name.starts_with(TABLE_PREFIX) && !live.contains(&path) {
+        if table::parse_file_name(&name).is_some() && !live.contains(&path) {
             disk.remove(&path)
                 .map_err(|error| StoreError::io("remove", &path, &error))?;
         }
@@ -333,7 +331,7 @@ fn continue_log(
     let observer: &dyn Observer = &*components.observer;
     let newest = match &end {
         Some(end) => end.newest_number,
-        None => reader::list_segments(&*components.disk, &settings.wal_dir)?
+        None => segment::list_segments(&*components.disk, &settings.wal_dir)?
             .last_key_value()
             .map_or(0, |(number, _)| *number),
     };
@@ -346,7 +344,7 @@ fn continue_log(
     ));
     let Some(mut end) = end else {
         // Nothing of an older log counts; its files give their space.
-        let old = reader::list_segments(&*components.disk, &settings.wal_dir)?;
+        let old = segment::list_segments(&*components.disk, &settings.wal_dir)?;
         let path = |number| settings.wal_dir.join(segment::file_name(number));
         supply.retire(
             old.into_iter()

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -40,7 +40,7 @@ use crate::txn::gate::{Gate, Hold};
 use crate::txn::readers::Readers;
 use crate::txn::ticket::{Need, Ticket};
 use crate::txn::trigger::Trigger;
-use crate::wal::buffer::{Chunk, LogBuffer};
+use crate::wal::buffer::LogBuffer;
 use crate::wal::frame;
 use crate::wal::writer::Log;
 
@@ -55,17 +55,14 @@ pub(crate) struct Prepared {
     pub(crate) payload_bytes: usize,
 }
 
-/// How long a written group may wait for the disk to have space for the next segment. The reserve
-/// makes it rare; after it, the outcome is unknown and the store stops.
-const SPACE_PATIENCE: Duration = Duration::from_secs(30);
-
 /// How often a committer at `os` writes for others too before it leaves that to the log thread.
 const MOST_INLINE_ROUNDS: usize = 4;
 
-struct Waiting {
-    lsn: Lsn,
-    need: Need,
-    waker: Waker,
+/// Someone who waits for an LSN.
+pub(super) struct Waiting {
+    pub(super) lsn: Lsn,
+    pub(super) need: Need,
+    pub(super) waker: Waker,
 }
 
 /// What the lock of the commit section guards.
@@ -76,8 +73,8 @@ pub(crate) struct Section {
     /// Whether transactions go to the log (not at `none`).
     pub(crate) logging: bool,
     slots: ConflictSlots,
-    waiting: Vec<Waiting>,
-    deltas: Vec<(Lsn, u64, i64)>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) deltas: Vec<(Lsn, u64, i64)>,
     /// Someone waits for a level stronger than the instance's.
     pub(crate) urgent: bool,
     pub(crate) log_thread_sleeps: bool,
@@ -98,9 +95,9 @@ pub(crate) struct LogState {
     /// `None` at `none`.
     pub(crate) log: Option<Log>,
     /// Waiters of groups that are written but not yet as far as they need.
-    waiting: Vec<Waiting>,
+    pub(super) waiting: Vec<Waiting>,
     /// Counter changes of LSNs that are not visible yet.
-    deltas: Vec<(Lsn, u64, i64)>,
+    pub(super) deltas: Vec<(Lsn, u64, i64)>,
     /// Transactions in the last group, for gathering.
     pub(crate) last_group: usize,
     /// When the log was last written to.
@@ -130,7 +127,7 @@ pub(crate) struct Pipeline {
     /// What asks for a checkpoint from the write path.
     pub(crate) trigger: Trigger,
     level: AtomicU8,
-    late: Mutex<Vec<Waiting>>,
+    pub(super) late: Mutex<Vec<Waiting>>,
     counters: Mutex<BTreeMap<u64, i64>>,
 }
 
@@ -300,7 +297,8 @@ impl Pipeline {
         if need == Need::Written && self.level() == Durability::Os {
             for _ in 0..MOST_INLINE_ROUNDS {
                 let Ok(mut state) = self.log.try_lock() else {
-                    // Whoever holds it may be about something else than writing.
+                    // The holder may not be one that looks again (statistics, say), but the log
+                    // thread does before it sleeps.
                     if wake {
                         self.work.notify_one();
                     }
@@ -373,8 +371,8 @@ impl Pipeline {
         }
         self.marks.set_appended(lsn);
         if level <= Durability::Memory {
-            self.marks.set_visible(lsn);
             self.apply_counts(prepared.counts.iter().copied());
+            self.marks.set_visible(lsn);
         } else {
             section
                 .deltas
@@ -444,7 +442,7 @@ impl Pipeline {
         }
     }
 
-    fn apply_counts(&self, counts: impl Iterator<Item = (u64, i64)>) {
+    pub(super) fn apply_counts(&self, counts: impl Iterator<Item = (u64, i64)>) {
         let mut counts = counts.peekable();
         if counts.peek().is_some() {
             let mut counters = lock(&self.counters);
@@ -457,133 +455,6 @@ impl Pipeline {
     /// The visible value of a counter.
     pub(crate) fn counter(&self, id: u64) -> i64 {
         lock(&self.counters).get(&id).copied().unwrap_or(0)
-    }
-
-    /// Takes what gathered, writes it, syncs it if the level or a waiter asks for it, publishes.
-    /// Returns whether there was anything to do.
-    ///
-    /// # Errors
-    /// Those of the log, after the store was poisoned with them.
-    pub(crate) fn drive(&self, state: &mut LogState, force_sync: bool) -> Result<bool> {
-        let outcome = self.drive_log(state, force_sync);
-        if outcome.is_err() {
-            self.wake_everyone(state);
-        }
-        outcome
-    }
-
-    fn drive_log(&self, state: &mut LogState, force_sync: bool) -> Result<bool> {
-        let LogState { log: Some(log), .. } = state else {
-            return Ok(false);
-        };
-        self.poison.check()?;
-        let (mut chunks, urgent) = {
-            let mut section = lock(&self.section);
-            state.waiting.append(&mut section.waiting);
-            state.deltas.append(&mut section.deltas);
-            section.oldest_record = None;
-            let urgent = std::mem::take(&mut section.urgent);
-            let chunks = section.buffer.take();
-            (chunks, urgent)
-        };
-        if self.gate.is_set(Hold::LogBuffer) {
-            self.gate.set(Hold::LogBuffer, false);
-        }
-        let worked = !chunks.is_empty();
-        if let Some(last) = chunks.last().map(Chunk::last_lsn) {
-            state.last_group = chunks.iter().map(|chunk| chunk.count as usize).sum();
-            state.last_write = Instant::now();
-            let appended = log
-                .append(&mut chunks, self.marks.durable(), &*self.observer, &|| {
-                    state.last_write.elapsed() < SPACE_PATIENCE
-                })
-                .map_err(|error| self.fail_stop(error))?;
-            self.marks.set_written(last);
-            if let Some(synced) = appended.synced_to {
-                self.marks.set_durable(synced);
-            }
-            self.trigger.log_grew(log.written_bytes());
-            lock(&self.section).buffer.recycle(chunks);
-        }
-        let level = self.level();
-        let wants_sync = force_sync || urgent || level == Durability::Full;
-        let wants_sync = wants_sync && self.marks.durable() < self.marks.written();
-        if !wants_sync || level <= Durability::Os {
-            self.publish(state, level);
-        }
-        if wants_sync {
-            let LogState { log: Some(log), .. } = state else {
-                return Ok(worked);
-            };
-            let covered = self.marks.written();
-            let started = Instant::now();
-            log.sync().map_err(|error| self.fail_stop(error))?;
-            let took = started.elapsed();
-            self.observer.log_synced(took);
-            let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-            state.sync_nanos = (state.sync_nanos.saturating_mul(7) / 8).saturating_add(nanos / 8);
-            self.marks.set_durable(covered);
-            self.publish(state, level);
-        }
-        Ok(worked || wants_sync)
-    }
-
-    /// Notes that a sync outside the log's lock covered everything up to `covered`.
-    pub(crate) fn synced_in_background(&self, state: &mut LogState, covered: Lsn) {
-        self.marks.set_durable(covered);
-        let level = self.level();
-        self.publish(state, level);
-    }
-
-    /// Moves `visible` as far as the level allows, then wakes whoever got what he waited for.
-    pub(crate) fn publish(&self, state: &mut LogState, level: Durability) {
-        let visible = match level {
-            Durability::None | Durability::Memory => self.marks.appended(),
-            Durability::Os => self.marks.written(),
-            Durability::Full => self.marks.durable(),
-        };
-        let now_visible = state
-            .deltas
-            .iter()
-            .take_while(|(lsn, ..)| *lsn <= visible)
-            .count();
-        self.apply_counts(
-            state
-                .deltas
-                .drain(..now_visible)
-                .map(|(_, id, delta)| (id, delta)),
-        );
-        self.marks.set_visible(visible);
-        for list in [&mut state.waiting, &mut *lock(&self.late)] {
-            list.retain_mut(|waiting| {
-                let done = self.reached(waiting.lsn, waiting.need);
-                if done {
-                    waiting.waker.wake_by_ref();
-                }
-                !done
-            });
-        }
-    }
-
-    /// Sets the latch; [`Pipeline::wake_everyone`] must follow.
-    pub(crate) fn fail_stop(&self, error: StoreError) -> StoreError {
-        let cause = error.to_string();
-        if self.poison.set(cause.clone()) {
-            self.observer.log_failed(&cause);
-        }
-        error
-    }
-
-    /// After a fail-stop or at close: wakes everyone, so that nobody waits for what cannot come.
-    pub(crate) fn wake_everyone(&self, state: &mut LogState) {
-        let mut all = std::mem::take(&mut state.waiting);
-        all.append(&mut lock(&self.section).waiting);
-        all.append(&mut lock(&self.late));
-        for waiting in all {
-            waiting.waker.wake();
-        }
-        self.gate.wake_all();
-        self.work.notify_all();
     }
 
     /// Replaces the active memtable by an empty one and returns it, with its last LSN, if it held

@@ -33,7 +33,7 @@ pub(crate) fn run(pipeline: &Pipeline, live: &dyn Fn() -> LiveSettings, stop: &A
         // Before the section: the log's lock is never taken inside it.
         let unproven_now = unproven(pipeline);
         let mut section = lock(&pipeline.section);
-        if !due(&section, level, settings.memory_write_delay) {
+        if !due(&section, level, settings.memory_write_delay) && !stop.load(Ordering::Acquire) {
             let sleep = if section.buffer.is_empty() {
                 if unproven_now { IDLE } else { LONGEST_SLEEP }
             } else {

@@ -8,16 +8,13 @@ use bytes::Bytes;
 
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Result, StoreError};
-use crate::limits;
 use crate::lsn::Lsn;
 use crate::wal::damage::{self, Evidence, Verdict};
 use crate::wal::frame::{self, FrameFault, FrameHeader, FrameKind, Operation};
-use crate::wal::segment::{self, FRAMES_OFFSET, HeaderFault, Origin, SegmentHeader};
+use crate::wal::segment::{
+    self, FRAMES_OFFSET, HeaderFault, Origin, SegmentHeader, list_segments, read_segment,
+};
 use crate::wal::writer::SealedSegment;
-
-/// Largest segment file that is read: the largest transaction, what recovery may copy, and room.
-const MAX_SEGMENT_BYTES: u64 =
-    2 * limits::MAX_TRANSACTION_BYTES as u64 + 4 * limits::SEGMENT_BYTES + FRAMES_OFFSET;
 
 /// What to read, and what the manifest says of it.
 pub(crate) struct ReadPlan<'a> {
@@ -80,48 +77,6 @@ pub(crate) struct LogEnd {
     pub(crate) bytes_cut: u64,
     /// Set when what was not synced before a restart of the machine is partly gone.
     pub(crate) unsynced_loss: Option<String>,
-}
-
-/// Numbers and lengths of the segment files in a directory.
-pub(crate) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<u64, u64>> {
-    let names = disk
-        .list(dir)
-        .map_err(|error| StoreError::io("list", dir, &error))?;
-    let mut segments = BTreeMap::new();
-    for number in names
-        .iter()
-        .filter_map(|name| segment::parse_file_name(name))
-    {
-        let path = dir.join(segment::file_name(number));
-        let io = |op| {
-            let path = path.clone();
-            move |error: std::io::Error| StoreError::io(op, &path, &error)
-        };
-        let file = disk.open(&path, OpenMode::Read).map_err(io("open"))?;
-        segments.insert(number, file.len().map_err(io("measure"))?);
-    }
-    Ok(segments)
-}
-
-/// Reads a segment's bytes, its header first.
-pub(crate) fn read_segment(
-    disk: &dyn Disk,
-    path: &Path,
-    length: u64,
-) -> Result<(Vec<u8>, Result<SegmentHeader, HeaderFault>)> {
-    if length > MAX_SEGMENT_BYTES {
-        return Err(StoreError::corrupt(
-            path,
-            0,
-            format!("{length} bytes are no segment's size"),
-        ));
-    }
-    let io = |op| move |error: std::io::Error| StoreError::io(op, path, &error);
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-    let file = disk.open(path, OpenMode::Read).map_err(io("open"))?;
-    file.read_exact_at(&mut bytes, 0).map_err(io("read"))?;
-    let header = SegmentHeader::decode(&bytes);
-    Ok((bytes, header))
 }
 
 struct Walk<'a> {

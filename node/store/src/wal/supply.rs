@@ -234,11 +234,6 @@ impl Supply {
     pub(crate) fn next_number(&self) -> u64 {
         lock(&self.state).next_number
     }
-
-    /// Whether a segment is ready.
-    pub(crate) fn is_ready(&self) -> bool {
-        lock(&self.state).ready.is_some()
-    }
 }
 
 /// Random bits from the operating system.

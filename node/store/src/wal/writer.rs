@@ -286,8 +286,4 @@ impl Log {
         let current = (self.segment.path.clone(), self.segment.capacity);
         sealed.chain(std::iter::once(current)).collect()
     }
-
-    pub(crate) fn supply(&self) -> &Arc<Supply> {
-        &self.supply
-    }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use godb_store::disk::Disk;
 use godb_store::observer::NoObserver;
-use godb_store::{Components, Durability, Io, Result, Settings, Store};
+use godb_store::{
+    Components, Durability, Io, Result, Settings, Store, StoreError, Transaction, block_on,
+};
 
 pub fn settings(dir: &str, level: Durability) -> Settings {
     let mut settings = Settings::new(dir);
@@ -29,15 +31,25 @@ pub fn key(n: u64) -> Bytes {
 }
 
 pub fn put(store: &Store, key: &Bytes, value: &str) -> Result<godb_store::Lsn> {
-    let mut transaction = store.begin();
-    transaction.put(key.clone(), Bytes::from(value.to_owned()));
-    transaction.commit(None, None)?.wait()
+    commit(store, |transaction| {
+        transaction.put(key.clone(), Bytes::from(value.to_owned()));
+    })
 }
 
 pub fn delete(store: &Store, key: &Bytes) -> Result<godb_store::Lsn> {
-    let mut transaction = store.begin();
-    transaction.delete(key.clone());
-    transaction.commit(None, None)?.wait()
+    commit(store, |transaction| transaction.delete(key.clone()))
+}
+
+/// Commits and waits for the level, after waiting while writers are held back.
+fn commit(store: &Store, write: impl Fn(&mut Transaction)) -> Result<godb_store::Lsn> {
+    loop {
+        let mut transaction = store.begin();
+        write(&mut transaction);
+        match transaction.commit(None, None) {
+            Err(StoreError::Busy { .. }) => block_on(store.writable())?,
+            committed => return committed?.wait(),
+        }
+    }
 }
 
 pub fn get(store: &Store, key: &Bytes) -> Option<String> {

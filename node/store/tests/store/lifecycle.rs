@@ -99,6 +99,43 @@ fn what_was_acknowledged_is_there_after_a_crash_and_lsns_are_never_used_twice() 
 }
 
 #[test]
+fn crash_after_crash_with_and_without_writes_between_keeps_everything() {
+    for level in [
+        Durability::None,
+        Durability::Memory,
+        Durability::Os,
+        Durability::Full,
+    ] {
+        let (disk, dir) = real();
+        let settings = settings(dir.path().to_str().unwrap(), level);
+        let mut written = 0;
+        let mut newest = godb_store::Lsn::ZERO;
+        for round in 0..12u64 {
+            let store =
+                open_with(&disk, &settings).unwrap_or_else(|e| panic!("{level} {round}: {e}"));
+            if level >= Durability::Os {
+                for n in 0..written {
+                    assert!(
+                        get(&store, &key(n)).is_some(),
+                        "{level} round {round} key {n}"
+                    );
+                }
+            }
+            for _ in 0..[3, 0, 0, 1][(round % 4) as usize] {
+                let lsn = put(&store, &key(written), "v").unwrap();
+                assert!(lsn > newest, "{level} round {round}: {lsn} after {newest}");
+                newest = lsn;
+                written += 1;
+            }
+            if round % 5 == 4 {
+                // Long enough for the proof of the last group.
+                std::thread::sleep(std::time::Duration::from_millis(250));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_second_store_on_the_directory_is_refused() {
     let (disk, dir) = real();
     let settings = settings(dir.path().to_str().unwrap(), Durability::Os);

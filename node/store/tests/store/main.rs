@@ -3,9 +3,11 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests: to panic is how they fail, and their counts are small"
 )]
-#![allow(clippy::panic)]
 
 mod damage;
 mod faults;

@@ -58,7 +58,7 @@ fn key(n: u8) -> Bytes {
 
 /// Some values are long enough for blocks of their own.
 fn value(n: u16) -> Bytes {
-    let length = if n % 50 == 0 {
+    let length = if n.is_multiple_of(50) {
         20_000
     } else {
         usize::from(n % 40)

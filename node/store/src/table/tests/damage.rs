@@ -77,7 +77,7 @@ fn a_compressed_table_stays_readable() {
 /// not.
 fn never_wrong(table: &Arc<Table>, entries: &[VersionedEntry]) {
     for expected in entries {
-        if let Ok(found) = get(&table, &expected.key, expected.lsn, Io::Allow) {
+        if let Ok(found) = get(table, &expected.key, expected.lsn, Io::Allow) {
             assert_eq!(found, Some((expected.lsn, expected.value.clone())));
         }
     }

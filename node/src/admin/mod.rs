@@ -1,0 +1,241 @@
+//! The admin port: metrics, probes and administration, on a thread and runtime of its own so that
+//! it answers before recovery, and whatever the document port is doing.
+
+pub mod config;
+pub mod health;
+pub mod stats;
+#[cfg(test)]
+mod tests;
+pub mod thread;
+pub mod token;
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+
+use godb_engine::{EngineError, StorageEngine};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use serde_json::{Map, Value};
+use tokio::sync::{Mutex, Semaphore};
+
+use self::config::InForce;
+use self::token::Guard;
+use crate::http::body::Body;
+use crate::http::error::{ApiError, Kind};
+use crate::http::extract::{self, RequestStream};
+use crate::lifecycle::Lifecycle;
+use crate::log::LogControl;
+use crate::metrics::Metrics;
+
+/// On every admin answer: tells one life of the process from the next.
+const BOOT_ID_HEADER: HeaderName = HeaderName::from_static("x-godb-boot-id");
+/// Large request bodies at once.
+const BODY_BUDGET_UNITS: usize = 512;
+
+/// What handlers work with.
+pub struct State {
+    /// The phase of the process.
+    pub lifecycle: Arc<Lifecycle>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Changes the log level.
+    pub log: LogControl,
+    /// The configuration in force; the lock also puts changes in a row.
+    pub in_force: Mutex<InForce>,
+    engine: OnceLock<StorageEngine>,
+    guard: Guard,
+    body_budget: Arc<Semaphore>,
+}
+
+impl State {
+    /// Before the engine is open.
+    pub fn new(
+        lifecycle: Arc<Lifecycle>,
+        metrics: Arc<Metrics>,
+        log: LogControl,
+        in_force: InForce,
+        guard: Guard,
+    ) -> Self {
+        Self {
+            lifecycle,
+            metrics,
+            log,
+            in_force: Mutex::new(in_force),
+            engine: OnceLock::new(),
+            guard,
+            body_budget: Arc::new(Semaphore::new(BODY_BUDGET_UNITS)),
+        }
+    }
+
+    /// The engine is open now.
+    pub fn set_engine(&self, engine: StorageEngine) {
+        // Set once, by `serve`; a second call would have nothing to change.
+        let _ = self.engine.set(engine);
+    }
+
+    fn engine(&self) -> Result<&StorageEngine, ApiError> {
+        self.engine
+            .get()
+            .ok_or_else(|| ApiError::new(Kind::Unavailable, "the node is recovering"))
+    }
+}
+
+/// The admin port's routes.
+#[derive(Clone)]
+pub struct Router {
+    state: Arc<State>,
+}
+
+/// Path and methods of every admin route; the last part tells whether it needs the token.
+const ROUTES: [(&str, &[&str], bool); 8] = [
+    ("/metrics", &["GET"], false),
+    ("/livez", &["GET"], false),
+    ("/readyz", &["GET"], false),
+    ("/startupz", &["GET"], false),
+    ("/admin/config", &["GET", "PUT"], true),
+    ("/admin/stats", &["GET"], true),
+    ("/admin/checkpoint", &["POST"], true),
+    ("/admin/compact", &["POST"], true),
+];
+
+/// Builds the router.
+pub fn router(state: Arc<State>) -> Router {
+    Router { state }
+}
+
+impl Router {
+    /// Answers one request.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: RequestStream,
+    {
+        let (parts, body) = request.into_parts();
+        let read = extract::read_body(&parts.headers, body, &self.state.body_budget).await;
+        let answer = match read {
+            Ok(body) => self.dispatch(&parts, &body.bytes).await,
+            Err(error) => Err(error),
+        };
+        let mut response = answer.unwrap_or_else(|error| error.render(&parts.headers));
+        if let Ok(boot_id) = HeaderValue::from_str(self.state.lifecycle.boot_id()) {
+            response.headers_mut().insert(BOOT_ID_HEADER, boot_id);
+        }
+        response
+    }
+
+    async fn dispatch(
+        &self,
+        parts: &hyper::http::request::Parts,
+        body: &[u8],
+    ) -> Result<Response<Body>, ApiError> {
+        let state = &*self.state;
+        let path = parts.uri.path();
+        let method = match parts.method.as_str() {
+            "HEAD" => "GET",
+            method => method,
+        };
+        let Some((_, methods, guarded)) = ROUTES.iter().find(|(known, ..)| *known == path) else {
+            let message = format!("there is nothing at {path}");
+            return Err(ApiError::new(Kind::RouteNotFound, message));
+        };
+        if *guarded {
+            state.guard.admit(&parts.headers)?;
+        }
+        if !methods.contains(&method) {
+            let mut error = ApiError::new(
+                Kind::MethodNotAllowed,
+                format!("{method} is not one of: {}", methods.join(", ")),
+            );
+            error.allow = Some(methods.join(", "));
+            return Err(error);
+        }
+        match (method, path) {
+            ("GET", "/metrics") => metrics(&self.state).await,
+            ("GET", "/livez") => Ok(health::live(state)),
+            ("GET", "/startupz") => Ok(health::started(state)),
+            ("GET", "/readyz") => {
+                let query = extract::query_pairs(parts.uri.query())?;
+                let verbose = query.iter().any(|(name, _)| name == "verbose");
+                Ok(health::ready(state, verbose))
+            }
+            ("GET", "/admin/config") => Ok(config::show(state).await),
+            ("PUT", _) => config::change(state, body).await,
+            ("GET", _) => stats::stats(state).await,
+            (_, "/admin/checkpoint") => checkpoint(state).await,
+            _ => compact(state).await,
+        }
+    }
+}
+
+impl crate::server::Service for Router {
+    async fn call(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        Ok(self.handle(request).await)
+    }
+}
+
+/// GET /metrics
+async fn metrics(state: &Arc<State>) -> Result<Response<Body>, ApiError> {
+    let state = state.clone();
+    // Asking the engine may read the catalogue from the disk.
+    let rendered = tokio::task::spawn_blocking(move || {
+        state.metrics.render(&state.lifecycle, |store| {
+            if let Some(engine) = state.engine.get() {
+                store.refresh(engine);
+            }
+        })
+    });
+    let text = rendered
+        .await
+        .map_err(|error| error.to_string())
+        .and_then(|text| text.map_err(|error| error.to_string()))
+        .map_err(|error| {
+            tracing::error!(%error, "metrics cannot be rendered");
+            ApiError::new(Kind::Internal, "metrics cannot be rendered; see the log")
+        })?;
+    let mut response = Response::new(Body::full(text));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    Ok(response)
+}
+
+/// POST /admin/checkpoint: answers when it is done.
+async fn checkpoint(state: &State) -> Result<Response<Body>, ApiError> {
+    let engine = state.engine()?.clone();
+    let report = blocking(move || engine.checkpoint()).await?;
+    Ok(done(state, "lsn", report.lsn.0.into()))
+}
+
+/// POST /admin/compact: answers when it is done.
+async fn compact(state: &State) -> Result<Response<Body>, ApiError> {
+    let engine = state.engine()?.clone();
+    blocking(move || engine.compact()).await?;
+    Ok(done(state, "compacted", true.into()))
+}
+
+fn done(state: &State, what: &str, value: Value) -> Response<Body> {
+    let boot_id = Value::from(state.lifecycle.boot_id());
+    let body = [("bootId".to_owned(), boot_id), (what.to_owned(), value)];
+    json(StatusCode::OK, Map::from_iter(body))
+}
+
+/// A call that may block, off the admin thread.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(outcome) => outcome.map_err(|error| config::refusal(&error)),
+        Err(error) => {
+            tracing::error!(%error, "an admin call failed");
+            Err(ApiError::new(
+                Kind::Internal,
+                "the call failed; see the log",
+            ))
+        }
+    }
+}
+
+fn json(status: StatusCode, body: Map<String, Value>) -> Response<Body> {
+    crate::http::answer::json(status, Value::Object(body).to_string())
+}

@@ -1,0 +1,50 @@
+//! Secondary indexes of a collection.
+
+use godb_engine::json;
+use hyper::{Response, StatusCode};
+
+use super::answer;
+use super::body::Body;
+use super::error::ApiError;
+use super::{Call, State};
+
+/// GET /collections/{collection}/indexes
+pub async fn list(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let collection = call.collection()?;
+    let name = collection.clone();
+    let indexes = state
+        .bridge
+        .blocking(move |engine| engine.indexes(&name))
+        .await?;
+    let mut out =
+        format!("{{\"success\":true,\"collection\":\"{collection}\",\"indexes\":[").into_bytes();
+    for (place, index) in indexes.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        json::push_str(&mut out, index);
+    }
+    out.extend_from_slice(format!("],\"index_count\":{}}}", indexes.len()).as_bytes());
+    Ok(answer::json(StatusCode::OK, out))
+}
+
+/// POST /collections/{collection}/indexes/{field}
+pub async fn create(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let collection = call.collection()?;
+    let field = call.last()?;
+    let (name, path) = (collection.clone(), field.clone());
+    let created = state
+        .bridge
+        .index_build(move |engine| engine.create_index(&name, &path))
+        .await?;
+    if created {
+        tracing::info!(%collection, %field, "index created");
+    }
+    let mut out = format!(
+        "{{\"success\":true,\"message\":\"Index created successfully\",\"collection\":\"{collection}\",\"field\":"
+    )
+    .into_bytes();
+    json::push_str(&mut out, &field);
+    out.push(b'}');
+    Ok(answer::json(StatusCode::CREATED, out))
+}

@@ -1,0 +1,362 @@
+//! One connection, and the register of all of them.
+//!
+//! Time limits cost nothing per request: reads, writes and answers only store a coarse clock, and
+//! one task looks at all connections a few times a second.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use prometheus::{IntCounter, IntGauge};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::Service;
+use crate::http::body::{Body, Interrupted};
+
+/// Longest time from an answer (or the connect) to the end of the next request's head.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How often connections are looked at.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// Headers of one request, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// "Not now" in a slot's times.
+const NEVER: u64 = 0;
+
+/// What connections are counted in.
+#[derive(Clone)]
+pub struct ConnectionMetrics {
+    /// Open now.
+    pub open: IntGauge,
+    /// Closed because the client took nothing for too long.
+    pub send_timeouts: IntCounter,
+    /// Closed because no request came.
+    pub idle_timeouts: IntCounter,
+    /// Accepts that failed.
+    pub accept_errors: IntCounter,
+}
+
+/// All connections of one listener.
+pub struct Connections {
+    slots: Mutex<HashMap<u64, Arc<Slot>>>,
+    next: AtomicU64,
+    closing_idle: AtomicBool,
+    send_timeout_ms: u64,
+    epoch: Instant,
+    /// Milliseconds since `epoch`, at least 1, as of the last sweep.
+    now_ms: AtomicU64,
+    last_closed: Notify,
+    metrics: ConnectionMetrics,
+}
+
+struct Slot {
+    waker: Mutex<Option<Waker>>,
+    aborted: AtomicBool,
+    /// Since when no request is in flight.
+    idle_since: AtomicU64,
+    /// Since when the socket takes no bytes.
+    write_blocked_since: AtomicU64,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(send_timeout: Duration, metrics: ConnectionMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            slots: Mutex::default(),
+            next: AtomicU64::new(0),
+            closing_idle: AtomicBool::new(false),
+            send_timeout_ms: millis(send_timeout),
+            epoch: Instant::now(),
+            now_ms: AtomicU64::new(1),
+            last_closed: Notify::new(),
+            metrics,
+        })
+    }
+
+    /// Looks after time limits for as long as it is polled.
+    pub async fn sweep(&self) {
+        let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let now = millis(self.epoch.elapsed()).max(1);
+            self.now_ms.store(now, Ordering::Relaxed);
+            for slot in self.slots().values() {
+                let over = |since: &AtomicU64, limit: u64| {
+                    let since = since.load(Ordering::Relaxed);
+                    since != NEVER && now.saturating_sub(since) > limit
+                };
+                if over(&slot.write_blocked_since, self.send_timeout_ms) {
+                    self.metrics.send_timeouts.inc();
+                    slot.abort();
+                } else if over(&slot.idle_since, millis(IDLE_TIMEOUT)) {
+                    self.metrics.idle_timeouts.inc();
+                    slot.abort();
+                }
+            }
+        }
+    }
+
+    /// Connections without a request end now, the others with the answer they work on.
+    pub fn close_idle(&self) {
+        self.closing_idle.store(true, Ordering::Relaxed);
+        for slot in self.slots().values() {
+            slot.wake();
+        }
+    }
+
+    /// Drops all connections, whatever they are doing.
+    pub fn abort(&self) {
+        for slot in self.slots().values() {
+            slot.abort();
+        }
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.slots().len()
+    }
+
+    /// Returns when none is open.
+    pub async fn drained(&self) {
+        loop {
+            let closed = self.last_closed.notified();
+            if self.open() == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    /// Counts an accept that failed, and says so once in a while.
+    pub fn accept_failed(&self, error: &io::Error) {
+        let before = self.metrics.accept_errors.get();
+        self.metrics.accept_errors.inc();
+        if before.is_multiple_of(100) {
+            tracing::warn!(%error, "cannot accept connections");
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl Slot {
+    fn wake(&self) {
+        let waker = self
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn abort(&self) {
+        self.aborted.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Takes the connection off the register, also when its task is dropped.
+struct Registered {
+    connections: Arc<Connections>,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.connections.slots().remove(&self.number);
+        self.connections.metrics.open.dec();
+        self.connections.last_closed.notify_waiters();
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Connections>) {
+    let slot = Arc::new(Slot {
+        waker: Mutex::new(None),
+        aborted: AtomicBool::new(false),
+        idle_since: AtomicU64::new(connections.now()),
+        write_blocked_since: AtomicU64::new(NEVER),
+    });
+    let number = connections.next.fetch_add(1, Ordering::Relaxed);
+    connections.slots().insert(number, slot.clone());
+    connections.metrics.open.inc();
+    let registered = Registered {
+        connections: connections.clone(),
+        number,
+    };
+
+    let io = Watched {
+        io: TokioIo::new(stream),
+        slot: slot.clone(),
+        connections: connections.clone(),
+    };
+    let answer = service_fn(|request| {
+        let service = service.clone();
+        let slot = slot.clone();
+        let connections = connections.clone();
+        slot.idle_since.store(NEVER, Ordering::Relaxed);
+        async move {
+            let response = service.call(request).await?;
+            Ok::<_, std::convert::Infallible>(response.map(|body| Tracked {
+                body,
+                slot,
+                connections,
+            }))
+        }
+    });
+    let connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(io, answer);
+    let mut connection = pin!(connection);
+    let mut told = false;
+    let mut known = false;
+    poll_fn(|cx| {
+        if !mem::replace(&mut known, true) {
+            // A task keeps its waker for life.
+            *slot.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        }
+        if slot.aborted.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        if connections.closing_idle.load(Ordering::Relaxed) && !mem::replace(&mut told, true) {
+            connection.as_mut().graceful_shutdown();
+        }
+        // An error here is a client that went away or sent no HTTP: nobody is left to tell.
+        connection.as_mut().poll(cx).map(|_| ())
+    })
+    .await;
+    drop(registered);
+}
+
+/// A response body that marks its connection idle when it has been sent or dropped.
+struct Tracked {
+    body: Body,
+    slot: Arc<Slot>,
+    connections: Arc<Connections>,
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = Interrupted;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.slot
+            .idle_since
+            .store(self.connections.now(), Ordering::Relaxed);
+    }
+}
+
+/// A socket that notes when it stops taking bytes.
+struct Watched {
+    io: TokioIo<TcpStream>,
+    slot: Arc<Slot>,
+    connections: Arc<Connections>,
+}
+
+impl Watched {
+    fn note(&self, wrote: &Poll<io::Result<usize>>) {
+        let since = &self.slot.write_blocked_since;
+        if wrote.is_ready() {
+            if since.load(Ordering::Relaxed) != NEVER {
+                since.store(NEVER, Ordering::Relaxed);
+                // What was just taken may have been the end of an answer.
+                let idle = &self.slot.idle_since;
+                if idle.load(Ordering::Relaxed) != NEVER {
+                    idle.store(self.connections.now(), Ordering::Relaxed);
+                }
+            }
+        } else if since.load(Ordering::Relaxed) == NEVER {
+            since.store(self.connections.now(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let wrote = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.note(&wrote);
+        wrote
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let wrote = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.note(&wrote);
+        wrote
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

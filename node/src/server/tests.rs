@@ -1,0 +1,115 @@
+use super::*;
+use crate::http::error::{ApiError, Kind};
+use crate::metrics::Metrics;
+use hyper::header::HeaderMap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Answers `/big` with more than a socket holds, `/slow` after a moment, anything else at once.
+#[derive(Clone)]
+struct Echo;
+
+impl Service for Echo {
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, std::convert::Infallible> {
+        Ok(match request.uri().path() {
+            "/big" => Response::new(Body::full(vec![b'x'; 64 << 20])),
+            "/slow" => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Response::new(Body::full("slow"))
+            }
+            _ => ApiError::new(Kind::RouteNotFound, "no").render(&HeaderMap::new()),
+        })
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    connections: Arc<Connections>,
+    stop: watch::Sender<bool>,
+}
+
+async fn start(send_timeout: Duration, max_connections: usize) -> Running {
+    let metrics = Metrics::new().unwrap();
+    let connections = Connections::new(send_timeout, metrics.connections("documents"));
+    let listener = listen(reserve(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(accept(
+        listener,
+        Echo,
+        connections.clone(),
+        max_connections,
+        stopped,
+    ));
+    let sweeping = connections.clone();
+    tokio::spawn(async move { sweeping.sweep().await });
+    Running {
+        address,
+        connections,
+        stop,
+    }
+}
+
+async fn ask(stream: &mut TcpStream, path: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_dropped() {
+    let running = start(Duration::from_secs(1), 4).await;
+    let mut client = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut client, "/big").await;
+    while running.connections.open() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let dropped = tokio::time::timeout(Duration::from_secs(10), running.connections.drained());
+    assert!(dropped.await.is_ok());
+}
+
+#[tokio::test]
+async fn idle_connections_close_and_busy_ones_finish() {
+    let running = start(Duration::from_secs(5), 4).await;
+    let mut idle = TcpStream::connect(running.address).await.unwrap();
+    let mut busy = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut busy, "/slow").await;
+    while running.connections.open() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.stop.send_replace(true);
+    running.connections.close_idle();
+    let mut text = String::new();
+    idle.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "");
+    busy.read_to_string(&mut text).await.unwrap();
+    assert!(text.contains("connection: close"), "{text}");
+    assert!(text.ends_with("slow"), "{text}");
+    running.connections.drained().await;
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_their_turn() {
+    let running = start(Duration::from_secs(5), 1).await;
+    let mut first = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut first, "/slow").await;
+    let mut second = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut second, "/").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(running.connections.open(), 1);
+    drop(first);
+    let mut byte = [0];
+    second.read_exact(&mut byte).await.unwrap();
+    assert_eq!(byte, *b"H");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_refused() {
+    let running = start(Duration::from_secs(5), 1).await;
+    let error = reserve(running.address).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+}

@@ -1,0 +1,118 @@
+//! `godb verify`: reads every byte of a database that no node is using, and changes nothing.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use godb_engine::EngineError;
+use godb_store::disk::{Disk, RealDisk};
+use godb_store::{Settings, VerifyReport};
+
+use super::VerifyOptions;
+use super::progress::Progress;
+use crate::directories;
+use crate::exit::{Exit, Failure};
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// No database there, or damage: every place of it.
+pub fn run(options: &VerifyOptions) -> Result<Exit, Failure> {
+    let data_dir = &options.data_dir;
+    directories::require_database(data_dir)?;
+    let mut settings = Settings::new(data_dir);
+    if let Some(dir) = &options.wal_dir {
+        settings.wal_dir.clone_from(dir);
+    }
+    if let Some(dir) = &options.checkpoint_dir {
+        settings.checkpoint_dir.clone_from(dir);
+    }
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+    let mut progress: Option<(Progress, u64)> = None;
+    let report = godb_store::verify(&settings, &disk, &mut |done, total| {
+        let (bar, before) =
+            progress.get_or_insert_with(|| (Progress::bytes("verifying", Some(total)), 0));
+        bar.advance(done.saturating_sub(*before));
+        *before = done;
+    })
+    .map_err(|error| Failure::from(EngineError::from(error)))?;
+    if let Some((bar, _)) = progress {
+        bar.finish();
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(summary(options, &report).as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot write: {error}")))?;
+    verdict(&report)
+}
+
+fn summary(options: &VerifyOptions, report: &VerifyReport) -> String {
+    let mut text = format!(
+        "{}: {} tables ({} bytes, {} entries), checkpoint LSN {}; log: {} bytes, {} transactions, last LSN {}\n",
+        options.data_dir.display(),
+        report.tables,
+        report.table_bytes,
+        report.entries,
+        report.checkpoint_lsn,
+        report.log_bytes,
+        report.log_transactions,
+        report.last_lsn,
+    );
+    if report.tail_bytes > 0 {
+        text.push_str(&format!(
+            "the log ends with {} bytes of an unfinished write, never acknowledged, which the next start leaves out\n",
+            report.tail_bytes
+        ));
+    }
+    if let Some(loss) = &report.unsynced_loss {
+        text.push_str(&format!("{loss}\n"));
+    }
+    text
+}
+
+fn verdict(report: &VerifyReport) -> Result<Exit, Failure> {
+    if report.faults.is_empty() {
+        return Ok(Exit::Ok);
+    }
+    let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "the data is damaged in {} places; nothing was changed:\n  {}",
+        faults.len(),
+        faults.join("\n  ")
+    );
+    Err(Failure::new(Exit::Corrupt, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files;
+    use godb_engine::{StorageEngine, Write};
+
+    fn verify(data_dir: &std::path::Path) -> Result<Exit, Exit> {
+        run(&VerifyOptions {
+            data_dir: data_dir.to_path_buf(),
+            wal_dir: None,
+            checkpoint_dir: None,
+        })
+        .map_err(|failure| failure.exit)
+    }
+
+    #[test]
+    fn a_sound_database_passes_and_a_damaged_one_does_not() {
+        let root = tempfile::tempdir().unwrap();
+        let data_dir = root.path().join("data");
+        assert_eq!(verify(&data_dir), Err(Exit::NoInput));
+        let engine = StorageEngine::builder(&data_dir).open().unwrap();
+        for _ in 0..100 {
+            let made = engine.insert("c", b"{\"a\":1}", &Write::default()).unwrap();
+            made.wait().unwrap();
+        }
+        assert_eq!(verify(&data_dir), Err(Exit::InUse));
+        engine.close().unwrap();
+        drop(engine);
+        assert_eq!(verify(&data_dir), Ok(Exit::Ok));
+        let mut manifest = files::create(&data_dir.join("MANIFEST")).unwrap();
+        manifest.write_all(b"not a manifest").unwrap();
+        assert_eq!(verify(&data_dir), Err(Exit::Corrupt));
+    }
+}

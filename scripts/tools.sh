@@ -1,0 +1,64 @@
+# Sourced: makes sure that a tool is there, and installs it into the cache folder if it is not.
+# Only package registries are needed (crates.io, the Debian mirror).
+
+CARGO_DENY_VERSION=0.20.2
+ADVISORY_URL=https://github.com/rustsec/advisory-db
+
+need_cargo_deny() {
+  if [ "$(cargo-deny --version 2>/dev/null)" = "cargo-deny $CARGO_DENY_VERSION" ]; then return; fi
+  say "installing cargo-deny $CARGO_DENY_VERSION into $TOOLS (once)"
+  # No LTO: the tool runs for a second, its build would take minutes longer.
+  CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    CARGO_TARGET_DIR="$CACHE/build" \
+    "$CARGO" install --locked --quiet --root "$TOOLS" --version "$CARGO_DENY_VERSION" cargo-deny
+  rm -rf "$CACHE/build"
+}
+
+# promtool from the Debian package, unpacked and not installed: no service is started, no right is
+# needed unless the package lists are missing.
+need_promtool() {
+  if command -v promtool >/dev/null; then return; fi
+  say "unpacking promtool from the Debian package prometheus into $TOOLS (once)"
+  local work
+  work=$(mktemp -d)
+  if ! (cd "$work" && apt-get download prometheus >/dev/null 2>&1); then
+    if [ "$(id -u)" -eq 0 ]; then
+      apt-get update -qq
+    else
+      sudo -n apt-get update -qq
+    fi
+    (cd "$work" && apt-get download prometheus >/dev/null)
+  fi
+  dpkg-deb -x "$work"/prometheus_*.deb "$work/tree"
+  mkdir -p "$TOOLS/bin"
+  mv "$work/tree/usr/bin/promtool" "$TOOLS/bin/promtool"
+  rm -rf "$work"
+}
+
+# The RustSec database from a tar.gz (ADVISORY_DB, or one found beside the working tree), where
+# there is no way to GitHub. It is given to cargo-deny as a local git repository that stands in for
+# the address; without such a file cargo-deny fetches the database itself.
+use_advisory_archive() {
+  local archive=${ADVISORY_DB:-}
+  if [ -z "$archive" ] && [ -f "$ROOT/../shared/advisory-db.tar.gz" ]; then
+    archive="$ROOT/../shared/advisory-db.tar.gz"
+  fi
+  if [ -z "$archive" ]; then return; fi
+  [ -f "$archive" ] || die "ADVISORY_DB names $archive, which is not a file"
+  local sum repository
+  sum=$(sha256sum "$archive" | cut -c1-16)
+  repository="$CACHE/advisory-db-$sum"
+  if [ ! -d "$repository" ]; then
+    rm -rf "$repository.part"
+    mkdir -p "$repository.part"
+    tar -xzf "$archive" -C "$repository.part" --strip-components=1
+    git -C "$repository.part" init --quiet --initial-branch=main
+    git -C "$repository.part" add --all
+    git -C "$repository.part" -c user.name=advisories -c user.email=advisories@localhost \
+      commit --quiet --message "RustSec database"
+    mv "$repository.part" "$repository"
+  fi
+  export GIT_CONFIG_COUNT=1
+  export GIT_CONFIG_KEY_0="url.file://$repository.insteadOf"
+  export GIT_CONFIG_VALUE_0="$ADVISORY_URL"
+}

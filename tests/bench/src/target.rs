@@ -1,0 +1,150 @@
+//! What is measured: the null server, or a node at a level, each a process of its own on a fresh
+//! directory.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use godb_tests::node::free_port;
+use godb_tests::{Client, Node, NodeOptions};
+use tempfile::TempDir;
+
+use crate::workload;
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Checks JSON and answers.
+    Null,
+    /// A node at this level.
+    Node(&'static str),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Null => f.pad("null server"),
+            Target::Node(level) => f.pad(level),
+        }
+    }
+}
+
+/// A running one. Killed and its data removed when dropped.
+pub struct Running {
+    process: Process,
+    address: SocketAddr,
+    // Dropped last.
+    _data: Option<TempDir>,
+}
+
+enum Process {
+    Null(Child),
+    Node(Box<Node>),
+}
+
+impl Target {
+    /// Starts it, with so many documents in it if it keeps any.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(self, below: &Path, documents: u64) -> std::io::Result<Running> {
+        match self {
+            Target::Null => {
+                let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+                let child = Command::new(std::env::current_exe()?)
+                    .args(["null", "--listen", &address.to_string()])
+                    .stdin(Stdio::null())
+                    .spawn()?;
+                let running = Running {
+                    process: Process::Null(child),
+                    address,
+                    _data: None,
+                };
+                let deadline = Instant::now() + Duration::from_secs(10);
+                while Client::new(address)
+                    .try_request("GET", "/health", &[], b"")
+                    .is_err()
+                {
+                    if Instant::now() > deadline {
+                        return Err(std::io::ErrorKind::TimedOut.into());
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Ok(running)
+            }
+            Target::Node(level) => {
+                let data = tempfile::tempdir_in(below)?;
+                let node = NodeOptions::new(data.path().join("data"))
+                    .durability(level)
+                    .start();
+                let mut client = node.client();
+                let mut first = 0;
+                while first < documents {
+                    let count = (documents - first).min(1000);
+                    client
+                        .request(
+                            "POST",
+                            "/collections/bench/batch",
+                            &[],
+                            &workload::batch(first, count),
+                        )
+                        .expect(201);
+                    first += count;
+                }
+                Ok(Running {
+                    address: node.address,
+                    process: Process::Node(Box::new(node)),
+                    _data: Some(data),
+                })
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Where documents are served.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Processor time used so far, in seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        let pid = match &self.process {
+            Process::Null(child) => child.id(),
+            Process::Node(node) => node.pid(),
+        };
+        // Fields 14 and 15, in hundredths of a second; the name before them may hold spaces.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat
+            .rsplit_once(") ")
+            .map(|(_, rest)| rest)
+            .unwrap_or_default();
+        fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|ticks| ticks.parse::<f64>().ok())
+            .sum::<f64>()
+            / 100.0
+    }
+
+    /// fdatasync calls of the log so far.
+    pub fn syncs(&self) -> f64 {
+        match &self.process {
+            Process::Null(_) => 0.0,
+            Process::Node(node) => node.metric("godb_wal_fsync_duration_seconds_count"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Process::Null(child) = &mut self.process {
+            // An error means that it is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The documents and requests of the benchmark: flat and nested fields, 170 to 340 bytes.
+
+use std::io::Write as _;
+
+use godb_tests::random::Random;
+
+/// What is measured over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// POST of one document.
+    Insert,
+    /// GET by id.
+    Get,
+    /// PATCH of three fields.
+    Patch,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Operation; 3] = [Operation::Insert, Operation::Get, Operation::Patch];
+
+    /// Name in tables and arguments.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Operation::Insert => "insert",
+            Operation::Get => "get",
+            Operation::Patch => "patch",
+        }
+    }
+
+    /// The status that counts as done.
+    pub const fn status(self) -> u16 {
+        match self {
+            Operation::Insert => 201,
+            Operation::Get | Operation::Patch => 200,
+        }
+    }
+}
+
+const CITIES: [&str; 8] = [
+    "Lisboa",
+    "Zürich",
+    "東京",
+    "São Paulo",
+    "Kyiv",
+    "Nairobi",
+    "Reykjavík",
+    "Montréal",
+];
+
+/// Document number `n`.
+pub fn document(n: u64) -> Vec<u8> {
+    let mut random = Random::new(n);
+    let mut out = Vec::with_capacity(360);
+    let name = random.next_u64();
+    let city = CITIES.get(random.index(CITIES.len())).unwrap_or(&"");
+    let tags = "\"durable\",".repeat(2 + random.index(9));
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "{{\"_id\":\"d{n:08}\",\"name\":\"user {name:016x}\",\"age\":{},\"score\":{}.{:02},\"active\":{},\
+         \"address\":{{\"city\":\"{city}\",\"zip\":\"{:05}\"}},\"tags\":[{tags}\"end\"],\"n\":{n}}}",
+        random.below(90),
+        random.below(1000),
+        random.below(100),
+        random.chance(50),
+        random.below(100_000),
+    );
+    out
+}
+
+/// One `POST …/batch` body with the documents from `first` on.
+pub fn batch(first: u64, count: u64) -> Vec<u8> {
+    let mut out = b"{\"documents\":[".to_vec();
+    for n in first..first + count {
+        if n > first {
+            out.push(b',');
+        }
+        out.extend_from_slice(&document(n));
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// Writes request number `n` to `out`. Reads and updates pick one of `documents` by chance.
+pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) {
+    out.clear();
+    let body = match operation {
+        Operation::Insert => document(n),
+        Operation::Get => Vec::new(),
+        Operation::Patch => format!(
+            "{{\"age\":{},\"active\":{},\"seen\":{n}}}",
+            n % 90,
+            n.is_multiple_of(2)
+        )
+        .into_bytes(),
+    };
+    let id = Random::new(n).below(documents.max(1));
+    // Writing to a Vec cannot fail.
+    let _ = match operation {
+        Operation::Insert => write!(
+            out,
+            "POST /collections/bench HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        ),
+        Operation::Get => write!(
+            out,
+            "GET /collections/bench/documents/d{id:08} HTTP/1.1\r\nHost: b\r\n\r\n"
+        ),
+        Operation::Patch => write!(
+            out,
+            "PATCH /collections/bench/documents/d{id:08} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        ),
+    };
+    out.extend_from_slice(&body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_json_of_170_to_340_bytes() {
+        let mut lengths = Vec::new();
+        for n in 0..1000 {
+            let document = document(n);
+            let value: serde_json::Value = serde_json::from_slice(&document).unwrap();
+            assert_eq!(value["n"], n);
+            lengths.push(document.len());
+        }
+        assert!(
+            lengths.iter().all(|length| (170..=340).contains(length)),
+            "{lengths:?}"
+        );
+        let value: serde_json::Value = serde_json::from_slice(&batch(0, 3)).unwrap();
+        assert_eq!(value["documents"].as_array().unwrap().len(), 3);
+    }
+}

@@ -1,0 +1,27 @@
+//! Black-box tests of the `godb` binary over real sockets and real files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    missing_docs,
+    reason = "tests: to panic is how they fail"
+)]
+
+mod admin;
+mod contract;
+mod damage;
+mod disk_full;
+mod kill9;
+mod load;
+mod memory;
+mod mount;
+mod readme;
+mod reference;
+mod shared;
+mod shutdown;
+mod start;
+mod transfer;
