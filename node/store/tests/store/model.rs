@@ -286,7 +286,11 @@ fn agree(point: &ReadPoint, state: &State, from: u8, to: u8, descending: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    // More by PROPTEST_CASES.
+    #![proptest_config(match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(48),
+    })]
 
     #[test]
     fn the_store_agrees_with_a_map(steps in steps(), level in 0u8..4) {
