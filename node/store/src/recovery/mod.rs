@@ -5,6 +5,7 @@
 //! reader sees them. Nothing old is overwritten until a checkpoint has passed it, so a recovery
 //! that is killed at any point is repeated with the same result.
 
+pub(crate) mod identity;
 pub(crate) mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -149,13 +150,17 @@ pub(crate) fn open(
         clean: manifest.clean,
         ..Default::default()
     };
+    for dir in [&settings.wal_dir, &settings.checkpoint_dir] {
+        identity::confirm(&**disk, dir, &manifest)?;
+    }
     let levels = open_tables(disk, &settings.checkpoint_dir, &manifest, &cache)?;
-    sweep(&**disk, settings, &manifest)?;
     let memtable = Arc::new(Memtable::new());
     let end = match manifest.log_start {
         Some(start) => Some(replay(components, settings, &manifest, start, &memtable)?),
         None => None,
     };
+    // Only now: a start that is refused has changed nothing.
+    sweep(&**disk, settings, &manifest)?;
     let last_lsn = end.as_ref().map_or(manifest.checkpoint, |end| end.last_lsn);
     if let Some(end) = &end {
         report.transactions = end.transactions;
@@ -219,7 +224,9 @@ fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result
         .find_map(|dir| {
             let names = disk.list(dir).unwrap_or_default();
             let ours = |name: &String| {
-                segment::parse_file_name(name).is_some() || table::parse_file_name(name).is_some()
+                segment::parse_file_name(name).is_some()
+                    || table::parse_file_name(name).is_some()
+                    || name == identity::FILE_NAME
             };
             names.into_iter().find(ours).map(|name| (dir, name))
         });

@@ -6,7 +6,7 @@ use crate::disk::Disk;
 use crate::error::{Result, StoreError};
 use crate::lsn::Lsn;
 use crate::manifest::{self, Manifest};
-use crate::recovery;
+use crate::recovery::{self, identity};
 use crate::settings::Settings;
 use crate::table::{BlockCache, Levels, Table};
 use crate::wal::reader::{self, ReadPlan};
@@ -73,6 +73,11 @@ pub fn verify(
         checkpoint_lsn: manifest.checkpoint,
         ..Default::default()
     };
+    for dir in [&settings.wal_dir, &settings.checkpoint_dir] {
+        if let Err(fault) = identity::check(&**disk, dir, &manifest) {
+            report.faults.push(fault);
+        }
+    }
     let metas = manifest.levels.iter().flatten();
     let log_bytes = match manifest.log_start {
         Some(start) => segment::list_segments(&**disk, &settings.wal_dir)?

@@ -39,15 +39,24 @@ fn faulty() -> (SimDisk, FaultDisk, Arc<dyn Disk>) {
     (sim, fault.clone(), Arc::new(fault))
 }
 
-/// Restarts on what is left and compares.
+/// Restarts on what is left and compares; then cuts the power, which shows what the restart had
+/// only from the page cache, and compares again.
 fn restarted(sim: &SimDisk, oracle: &Oracle, level: Durability, variant: LossVariant, seed: u64) {
     let promised = oracle.promised();
     let left = sim.image().survive(variant, seed);
     let store = open_with(&on(&left), &small(level))
         .unwrap_or_else(|error| panic!("{variant:?}: {error}\n{}", left.dump()));
-    if let Err(error) = oracle.check(&store, &promised, variant) {
-        panic!("{variant:?}: {error}");
-    }
+    let held = oracle
+        .check(&store, &promised, variant)
+        .unwrap_or_else(|error| panic!("{variant:?}: {error}"));
+    let served = oracle.after(&held, &promised);
+    let cut = left.image().survive(LossVariant::LoseUnsynced, seed);
+    drop(store);
+    let store = open_with(&on(&cut), &small(level))
+        .unwrap_or_else(|error| panic!("{variant:?}, power cut: {error}\n{}", cut.dump()));
+    served
+        .check(&store, &served.promised(), LossVariant::LoseUnsynced)
+        .unwrap_or_else(|error| panic!("{variant:?}, power cut: {error}"));
     store.close().unwrap();
 }
 
@@ -234,14 +243,8 @@ fn every_call(failures: &'static [(Failure, Option<usize>)]) {
                     }
                     hits += fault.picked(rule);
                     let variant = LossVariant::ALL[nth as usize % 6];
-                    let context = format!("{kind:?} {path} {failure:?} {part:?} nth {nth}");
-                    let promised = oracle.promised();
-                    let left = sim.image().survive(variant, seed);
-                    let store = open_with(&on(&left), &small(level))
-                        .unwrap_or_else(|e| panic!("{context}: {e}\n{}", left.dump()));
-                    oracle
-                        .check(&store, &promised, variant)
-                        .unwrap_or_else(|e| panic!("{context} {variant:?}: {e}"));
+                    eprintln!("{kind:?} {path} {failure:?} {part:?} nth {nth}");
+                    restarted(&sim, &oracle, level, variant, seed);
                 }
             }
         }

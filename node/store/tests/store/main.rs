@@ -9,10 +9,12 @@
     reason = "tests: to panic is how they fail, and their counts are small"
 )]
 
+mod damage;
 mod faults;
 mod harness;
 mod lifecycle;
 mod log;
+mod model;
 mod mutation;
 mod oracle;
 mod powercut;

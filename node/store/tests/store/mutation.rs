@@ -125,3 +125,8 @@ fn without_the_sync_of_what_recovery_copies_the_oracle_goes_red() {
         }
     }
 }
+
+#[test]
+fn without_the_sync_of_the_store_id_the_oracle_goes_red() {
+    must_go_red(CallKind::SyncData, "STORE-ID");
+}

@@ -120,6 +120,16 @@ impl Oracle {
         self.history().sent.len()
     }
 
+    /// Those of them that were acknowledged.
+    pub fn ids(&self) -> Vec<usize> {
+        self.history()
+            .promised
+            .acknowledged
+            .keys()
+            .copied()
+            .collect()
+    }
+
     /// Commits `writes` as one transaction and waits for it. The instance runs at least at
     /// `level`, which is what it is acknowledged at, or stronger.
     pub fn commit(

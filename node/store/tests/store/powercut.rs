@@ -197,6 +197,9 @@ pub fn failures(
     let mut tried = 0;
     for (n, cut) in sample.iter().enumerate() {
         for variant in variants {
+            if failures.len() == enough {
+                break;
+            }
             tried += 1;
             let seed = seed
                 .wrapping_mul(31)
