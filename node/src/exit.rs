@@ -94,7 +94,9 @@ impl From<EngineError> for Failure {
         };
         let message = match exit {
             Exit::Corrupt => {
-                format!("the data is corrupt or damaged; nothing was changed: {error}")
+                format!(
+                    "the data is corrupt or damaged; nothing was changed: {error}. Keep a copy of the directory; `godb verify` lists all damage; then restore a backup"
+                )
             }
             Exit::NoPermission => format!("permission denied, or read-only: {error}"),
             _ => error.to_string(),

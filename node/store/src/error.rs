@@ -25,8 +25,8 @@ pub enum StoreError {
         /// The operating system's message.
         message: String,
     },
-    /// Bytes on disk are not what was written. Nothing was changed; restore a snapshot, or run
-    /// `godb repair`, which keeps the originals.
+    /// Bytes on disk are not what was written. Nothing was changed; keep a copy of the directory,
+    /// then restore it from a backup.
     #[error("corrupt: {} at byte {offset}{}: {detail}", file.display(), lsn.map(|l| format!(" (LSN {l})")).unwrap_or_default())]
     Corrupt {
         /// The damaged file.

@@ -273,7 +273,7 @@ impl<'a> Scanner<'a> {
 
     fn array(&mut self, depth: usize) -> Result<(), Fault> {
         if depth > self.max_depth {
-            return self.fault("nested too deeply");
+            return self.fault("nested deeper than 128 levels");
         }
         self.at += 1;
         self.skip_whitespace();
@@ -300,7 +300,7 @@ impl<'a> Scanner<'a> {
     /// positions no longer hold.
     fn object(&mut self, depth: usize) -> Result<bool, Fault> {
         if depth > self.max_depth {
-            return self.fault("nested too deeply");
+            return self.fault("nested deeper than 128 levels");
         }
         let base = self.members.len();
         self.at += 1;

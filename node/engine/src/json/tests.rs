@@ -165,9 +165,15 @@ fn depth_is_bounded() {
     };
     assert!(normal(&nested(128)).is_ok());
     let error = normal(&nested(129)).unwrap_err();
-    assert_eq!((error.reason, error.column), ("nested too deeply", 133));
+    assert_eq!(
+        (error.reason, error.column),
+        ("nested deeper than 128 levels", 133)
+    );
     let objects = r#"{"a":"#.repeat(100_000);
-    assert_eq!(normal(&objects).unwrap_err().reason, "nested too deeply");
+    assert_eq!(
+        normal(&objects).unwrap_err().reason,
+        "nested deeper than 128 levels"
+    );
 }
 
 #[test]

@@ -25,8 +25,8 @@ use crate::table::BlockCache;
 use crate::txn::commit::Pipeline;
 use crate::wal::supply::Supply;
 
-/// Owner of manifest and tables. Lock order: `running`, then the log, then the section; the
-/// manifest's lock is taken while none but `running` is held.
+/// Owner of manifest and tables. Lock order: `running` or `compacting`, then the log, then the
+/// section; the manifest's lock is taken while neither log nor section is held.
 pub(crate) struct Checkpointer {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) disk: Arc<dyn Disk>,
@@ -40,7 +40,7 @@ pub(crate) struct Checkpointer {
     pub(crate) next_table: AtomicU64,
     pub(crate) live: Mutex<LiveSettings>,
     pub(crate) stop: AtomicBool,
-    /// Held by a checkpoint, a compaction's commit or a change of level.
+    /// Held by a checkpoint or a change of level.
     pub(crate) running: Mutex<()>,
     /// Held by a compaction from its choice to its commit.
     pub(crate) compacting: Mutex<()>,

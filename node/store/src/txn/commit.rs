@@ -3,7 +3,7 @@
 //! Invariants:
 //! 1. LSNs are dense and follow log order: LSN, log record and memtable entries are made in one
 //!    section, so whoever reads at the appended LSN sees exactly the log's prefix.
-//! 2. `visible` moves here only, in LSN order, and at `os` and `full` only after what would be
+//! 2. `visible` moves here and in `publish` only, in LSN order, and at `os` and `full` only after what would be
 //!    shown has been written or synced. So no reader sees what a crash of the kind that the level
 //!    guards against can take back.
 //! 3. A failed write or sync of the log is final: the latch is set, nothing later is published.
@@ -13,7 +13,8 @@
 //! drive  ──► take the buffer ► write ► [sync] ► visible, counters ► wake          (log lock)
 //! ```
 //!
-//! The section's lock is never held during I/O, and the log's lock never during validation, so a
+//! The section's lock is not held during I/O (but for reads of a transaction that lost three races
+//! and runs inside it, where its caller allows them), and the log's lock never during validation, so a
 //! group gathers while the one before it is synced: group commit without a timer. Parsing,
 //! encoding and hashing happen before the section; the obvious single lock around everything was
 //! slower by the number of writers.
