@@ -16,6 +16,8 @@ use crate::oracle::{Oracle, Promised, Writes, value};
 
 /// Reopened cuts of one workload and round in the quick set.
 const QUICK_CUTS: usize = 150;
+/// Every call of the workload, before and after it, in every variant.
+const EVERY_CUT: usize = usize::MAX;
 /// Failures after which a workload is not tried further.
 const ENOUGH: usize = 5;
 
@@ -220,6 +222,7 @@ pub fn failures(
 pub fn prove(
     name: &str,
     crossed: &[&str],
+    cuts_per_round: usize,
     settings: &Settings,
     workload: impl Fn(&Store, &Oracle, u64),
 ) {
@@ -243,7 +246,7 @@ pub fn prove(
                 "{name} crossed no `{what}`: it proves nothing"
             );
         }
-        let most = QUICK_CUTS * if rounds > 1 { 4 } else { 1 };
+        let most = cuts_per_round.saturating_mul(if rounds > 1 { 4 } else { 1 });
         let failures = failures(&cuts, &oracle, settings, most, ENOUGH, seed);
         assert!(
             failures.is_empty(),
@@ -323,6 +326,7 @@ fn batches_over_rotation_and_recycling_survive_at_full() {
     prove(
         "batches at full",
         &LOG,
+        EVERY_CUT,
         &small(Durability::Full),
         batches_with_checkpoints,
     );
@@ -333,6 +337,7 @@ fn batches_over_rotation_and_recycling_survive_at_os() {
     prove(
         "batches at os",
         &LOG,
+        QUICK_CUTS,
         &small(Durability::Os),
         batches_with_checkpoints,
     );
@@ -343,6 +348,7 @@ fn batches_over_rotation_and_recycling_are_a_prefix_at_memory() {
     prove(
         "batches at memory",
         &LOG,
+        QUICK_CUTS,
         &small(Durability::Memory),
         batches_with_checkpoints,
     );
@@ -354,6 +360,7 @@ fn batches_are_a_prefix_at_none() {
     prove(
         "batches at none",
         &crossed,
+        QUICK_CUTS,
         &small(Durability::None),
         batches_with_checkpoints,
     );
@@ -422,6 +429,7 @@ fn overwrites_and_deletes_survive_compaction() {
     prove(
         "compaction",
         &crossed,
+        EVERY_CUT,
         &small(Durability::Full),
         |store, oracle, seed| {
             let mut draw = Draw(seed);
@@ -448,6 +456,7 @@ fn concurrent_writers_of_hot_keys_survive() {
         prove(
             &format!("writers at {level}"),
             &LOG[..2],
+            QUICK_CUTS,
             &small(level),
             |store, oracle, seed| {
                 std::thread::scope(|scope| {
@@ -476,6 +485,7 @@ fn every_change_of_level_survives_while_writing() {
     prove(
         "levels",
         &crossed,
+        EVERY_CUT,
         &small(Durability::Os),
         |store, oracle, seed| {
             let mut draw = Draw(seed);
