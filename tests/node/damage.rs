@@ -157,11 +157,20 @@ fn a_missing_segment_or_table_is_refused() {
     for part in ["wal", "tables"] {
         let (_dir, data) = stored();
         let mut victims = files(&data.join(part), "");
-        victims.retain(|path| !path.ends_with("LOCK"));
+        victims.retain(|path| !path.ends_with("LOCK") && !path.ends_with("STORE-ID"));
         let victim = victims.first().unwrap();
         fs::remove_file(victim).unwrap();
         let name = victim.file_name().unwrap().to_str().unwrap();
         refused_on(&data, &[], 65, &[name]);
+    }
+}
+
+#[test]
+fn a_directory_that_does_not_say_whose_it_is_is_refused() {
+    for part in ["wal", "tables"] {
+        let (_dir, data) = stored();
+        fs::remove_file(data.join(part).join("STORE-ID")).unwrap();
+        refused_on(&data, &[], 78, &[part, "does not say that it belongs"]);
     }
 }
 
