@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use crate::checkpoint::Checkpointer;
 use crate::lsn::Lsn;
 use crate::settings::Durability;
-use crate::sync::lock;
 use crate::txn::commit::Pipeline;
 
 /// See [`crate::Store::stats`]. Sizes are in bytes.
@@ -61,13 +60,10 @@ pub struct StoreStats {
 
 pub(crate) fn collect(pipeline: &Pipeline, checkpointer: &Checkpointer) -> StoreStats {
     let version = pipeline.versions.load();
-    let (segments, log_bytes) = {
-        let state = lock(&pipeline.log);
-        state
-            .log
-            .as_ref()
-            .map_or((0, 0), |log| (log.segments() as u64, log.bytes()))
-    };
+    let (segments, log_bytes) = pipeline.with_log(|state| {
+        let log = state.log.as_ref();
+        log.map_or((0, 0), |log| (log.segments() as u64, log.bytes()))
+    });
     let space = checkpointer.disk.space(&checkpointer.data_dir).ok();
     StoreStats {
         durability: pipeline.level(),

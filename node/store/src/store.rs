@@ -23,6 +23,9 @@ use crate::txn::gate::Writable;
 use crate::txn::ticket::Ticket;
 use crate::txn::{Transaction, driver};
 
+#[cfg(test)]
+mod tests;
+
 /// A store of ordered bytes. Clones share it; the last one closes it like a crash would, safely
 /// but without a final checkpoint, so call [`Store::close`].
 #[derive(Clone)]
@@ -136,10 +139,15 @@ impl Store {
     pub fn flush(&self) -> Result<Lsn> {
         let pipeline = &self.0.pipeline;
         pipeline.alive()?;
-        if pipeline.level() == Durability::None {
+        // Looked at together: what was appended while nothing is logged never comes to the log,
+        // whatever the level is by the time of the sync.
+        let (logging, lsn) = {
+            let section = lock(&pipeline.section);
+            (section.logging, Lsn(section.next_lsn.0 - 1))
+        };
+        if !logging || pipeline.level() == Durability::None {
             return self.checkpoint().map(|report| report.lsn);
         }
-        let lsn = pipeline.marks.appended();
         let ticket = pipeline.wait_durable(lsn);
         let synced = pipeline.drive(&mut lock(&pipeline.log), true);
         pipeline.work.notify_one();
@@ -259,6 +267,7 @@ impl Inner {
             manifest: Mutex::new(manifest),
             live: Mutex::new(settings.live.clone()),
             stop: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
             running: Mutex::new(()),
             compacting: Mutex::new(()),
             compaction_wanted: Wanted::default(),
@@ -338,6 +347,7 @@ impl Inner {
                 .set("the store was closed before everything was written".to_owned());
         }
         pipeline.wake_everyone(&mut lock(&pipeline.log));
+        self.checkpointer.finish();
         lock(&self.locks).clear();
         outcome
     }

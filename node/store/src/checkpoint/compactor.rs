@@ -50,6 +50,7 @@ impl Checkpointer {
     /// One compaction if the shape of the levels asks for one. Whether it did something.
     pub(crate) fn compact_once(&self) -> Result<bool> {
         let _one_at_a_time = lock(&self.compacting);
+        self.check_owned()?;
         let levels = Arc::clone(&self.pipeline.versions.load().levels);
         let oldest_needed = self.pipeline.readers.oldest_needed(&self.pipeline.marks);
         let options = CompactionOptions::default();
@@ -63,6 +64,7 @@ impl Checkpointer {
     /// All tables into one sorted run, without what no view needs.
     pub(crate) fn compact_everything(&self) -> Result<()> {
         let _one_at_a_time = lock(&self.compacting);
+        self.check_owned()?;
         let levels = Arc::clone(&self.pipeline.versions.load().levels);
         match Compaction::everything(&levels) {
             Some(compaction) => self.run_one(&compaction, &CompactionOptions::default()),
@@ -84,16 +86,17 @@ impl Checkpointer {
                 oldest_needed,
                 &|| self.stop.load(Ordering::Acquire),
             )?;
-            self.sync_tables()?;
             for meta in &metas {
                 outputs.push(self.open_table(meta)?);
             }
+            let synced = self.sync_tables();
+            synced.inspect_err(|_| self.discard(&outputs))?;
         }
         let bytes_written = outputs.iter().map(|table| table.meta().bytes).sum();
-        self.commit_manifest(
+        let committed = self.commit_manifest(
             |_, levels| {
                 compaction
-                    .apply(levels, outputs)
+                    .apply(levels, outputs.clone())
                     .map_err(|error| StoreError::Mismatch {
                         path: self.checkpoint_dir.clone(),
                         detail: format!("a compaction does not fit the tables: {error}"),
@@ -103,7 +106,8 @@ impl Checkpointer {
                 levels,
                 ..version.clone()
             },
-        )?;
+        );
+        committed.inspect_err(|_| self.discard(&outputs))?;
         if !compaction.trivial_move {
             for table in compaction.tables() {
                 table.mark_obsolete();

@@ -44,6 +44,7 @@ impl Checkpointer {
     /// On an I/O error nothing is lost and it can be repeated: memtables and log are still there.
     pub(crate) fn checkpoint(&self) -> Result<CheckpointReport> {
         let _one_at_a_time = lock(&self.running);
+        self.check_owned()?;
         self.checkpoint_locked()
     }
 
@@ -72,11 +73,10 @@ impl Checkpointer {
         let version = pipeline.versions.load();
         let sealed_bytes = version.sealed.iter().map(|sealed| sealed.bytes()).sum();
         let logging = lock(&pipeline.section).logging;
-        let (log_bytes, left_behind) = {
-            let state = lock(&pipeline.log);
+        let (log_bytes, left_behind) = pipeline.with_log(|state| {
             let bytes = state.log.as_ref().map_or(0, |log| log.written_bytes());
             (bytes, state.log.is_some() && !logging)
-        };
+        });
         pipeline.trigger.sealed(sealed_bytes, log_bytes);
         let covered = upto <= lock(&self.manifest).checkpoint;
         if version.sealed.is_empty() && covered && !left_behind {
@@ -89,15 +89,11 @@ impl Checkpointer {
         let tables = self.build_tables(&version)?;
         let bytes = tables.iter().map(|table| table.meta().bytes).sum();
         let counts = sum_counts(&version.sealed);
-        let log_start = {
-            let state = lock(&pipeline.log);
-            state
-                .log
-                .as_ref()
-                .filter(|_| logging)
-                .map(|log| log.start_for(upto))
-        };
-        self.commit_manifest(
+        let log_start = pipeline.with_log(|state| {
+            let log = state.log.as_ref().filter(|_| logging);
+            log.map(|log| log.start_for(upto))
+        });
+        let committed = self.commit_manifest(
             |manifest, levels| {
                 manifest.checkpoint = manifest.checkpoint.max(upto);
                 manifest.log_start = log_start;
@@ -121,7 +117,8 @@ impl Checkpointer {
                     levels,
                 }
             },
-        )?;
+        );
+        committed.inspect_err(|_| self.discard(&tables))?;
         pipeline.trigger.flushed();
         pipeline.gate.set(Hold::Memory, false);
         self.let_log_go(upto, log_start, logging);
@@ -149,12 +146,18 @@ impl Checkpointer {
     }
 
     fn build_tables(&self, version: &Version) -> Result<Vec<Arc<Table>>> {
+        let mut tables = Vec::new();
+        let built = self.build_into(&mut tables, version);
+        built.inspect_err(|_| self.discard(&tables))?;
+        Ok(tables)
+    }
+
+    fn build_into(&self, tables: &mut Vec<Arc<Table>>, version: &Version) -> Result<()> {
         let oldest_needed = self.pipeline.readers.oldest_needed(&self.pipeline.marks);
         let whole = KeyRange {
             lower: std::ops::Bound::Unbounded,
             upper: std::ops::Bound::Unbounded,
         };
-        let mut tables = Vec::new();
         let mut bottom = version.levels.len() == 0;
         // Oldest first, so that each table of level 0 is newer than those behind it.
         for sealed in version.sealed.iter().rev() {
@@ -170,8 +173,18 @@ impl Checkpointer {
                 bottom = false;
             }
         }
-        self.sync_tables()?;
-        Ok(tables)
+        self.sync_tables()
+    }
+
+    /// Gives back the space of tables that no manifest came to name: while the disk is full, each
+    /// new attempt would else take more of the reserve. If a manifest's fate is unknown it may name
+    /// them, and they stay.
+    pub(crate) fn discard(&self, tables: &[Arc<Table>]) {
+        if self.pipeline.poison.cause().is_none() {
+            for table in tables {
+                table.mark_obsolete();
+            }
+        }
     }
 
     pub(crate) fn open_table(&self, meta: &TableMeta) -> Result<Arc<Table>> {
@@ -261,17 +274,16 @@ impl Checkpointer {
     /// Segments that the durable manifest no longer needs are used again; a log that is no longer
     /// kept goes whole.
     fn let_log_go(&self, upto: Lsn, log_start: Option<u64>, logging: bool) {
-        let mut state = lock(&self.pipeline.log);
-        let old = match (&mut state.log, log_start) {
+        let pipeline = &self.pipeline;
+        let old = pipeline.with_log(|state| match (&mut state.log, log_start) {
             (Some(log), Some(start)) => log.retire_before(start),
-            (Some(log), None) if !logging && self.pipeline.marks.appended() >= upto => {
+            (Some(log), None) if !logging && pipeline.marks.appended() >= upto => {
                 let all = log.all_segments();
                 state.log = None;
                 all
             }
             _ => Vec::new(),
-        };
-        drop(state);
+        });
         self.supply.retire(old);
     }
 }

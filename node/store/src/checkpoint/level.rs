@@ -2,6 +2,9 @@
 //! what the weaker of the two levels promises, and the stronger one is promised only once the
 //! change has been answered.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use crate::checkpoint::Checkpointer;
 use crate::error::Result;
 use crate::lsn::Lsn;
@@ -15,13 +18,15 @@ impl Checkpointer {
     pub(crate) fn reconfigure(&self, next: LiveSettings) -> Result<()> {
         next.validate()?;
         let _one_at_a_time = lock(&self.running);
+        self.check_owned()?;
         self.pipeline.poison.check()?;
         let current = self.pipeline.level();
         if next.durability < current {
             self.lower(next.durability)?;
         } else if current == Durability::None && next.durability > Durability::None {
             self.start_logging(next.durability)?;
-        } else if next.durability > current {
+        } else if next.durability > lock(&self.manifest).level {
+            // Also when an earlier attempt raised all but what the manifest says.
             self.raise(next.durability)?;
         }
         *lock(&self.live) = next;
@@ -67,43 +72,25 @@ impl Checkpointer {
 
     /// Up from `none`: from LSN S + 1 on transactions go to a fresh segment, everything up to S
     /// goes to tables, and the manifest that says both puts the log in force. Until then a crash
-    /// finds the manifest of `none`, which ignores that segment.
+    /// finds the manifest of `none`, which ignores that segment. A failed attempt leaves the log on
+    /// and the level at `none`; the next one goes on with that log.
     fn start_logging(&self, level: Durability) -> Result<()> {
         // A log that `none` left behind must be in tables before another one begins.
         self.checkpoint_locked()?;
-        let make = || {
-            self.supply
-                .make(Origin::Continuation, &|_| Vec::new(), 0, &*self.observer)
-        };
-        let segment = make()?;
-        let number = segment.header.number;
-        {
-            let mut state = lock(&self.pipeline.log);
-            let sealed = state
-                .log
-                .take()
-                .map(|log| log.all_segments())
-                .unwrap_or_default();
-            self.supply.retire(sealed);
-            let mut section = lock(&self.pipeline.section);
-            let last = Lsn(section.next_lsn.0 - 1);
-            let chain = segment.header.chain_seed();
-            let supply = std::sync::Arc::clone(&self.supply);
-            state.log = Some(Log::new(
-                supply,
-                segment,
-                FRAMES_OFFSET,
-                chain,
-                last,
-                Default::default(),
-            ));
-            section.logging = true;
+        let logging = lock(&self.pipeline.section).logging;
+        if !logging {
+            self.begin_log()?;
         }
         // Acknowledgements are still those of `none`. The checkpoint below covers S and names
         // the segment as the log's start; what it says of the level comes after it.
         self.checkpoint_locked()?;
+        let checkpoint = lock(&self.manifest).checkpoint;
+        let log_start = {
+            let state = lock(&self.pipeline.log);
+            state.log.as_ref().map(|log| log.start_for(checkpoint))
+        };
         self.commit_manifest_fields(|manifest| {
-            manifest.log_start.get_or_insert(number);
+            manifest.log_start = manifest.log_start.or(log_start);
         })?;
         self.pipeline.drive(&mut lock(&self.pipeline.log), true)?;
         self.pipeline.set_level(level);
@@ -112,5 +99,27 @@ impl Checkpointer {
         drop(state);
         self.pipeline.work.notify_one();
         self.commit_manifest_fields(|manifest| manifest.level = level)
+    }
+
+    /// Transactions go to a fresh log from here on. One that an earlier attempt began is never
+    /// replaced: a manifest may name it.
+    fn begin_log(&self) -> Result<()> {
+        let segment =
+            self.supply
+                .make(Origin::Continuation, &|_| Vec::new(), 0, &*self.observer)?;
+        let mut state = lock(&self.pipeline.log);
+        let mut section = lock(&self.pipeline.section);
+        let last = Lsn(section.next_lsn.0 - 1);
+        let chain = segment.header.chain_seed();
+        state.log = Some(Log::new(
+            Arc::clone(&self.supply),
+            segment,
+            FRAMES_OFFSET,
+            chain,
+            last,
+            VecDeque::new(),
+        ));
+        section.logging = true;
+        Ok(())
     }
 }

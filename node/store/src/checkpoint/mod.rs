@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::disk::Disk;
+use crate::error::{Result, StoreError};
 use crate::manifest::Manifest;
 use crate::memory;
 use crate::observer::Observer;
@@ -25,8 +26,8 @@ use crate::table::BlockCache;
 use crate::txn::commit::Pipeline;
 use crate::wal::supply::Supply;
 
-/// Owner of manifest and tables. Lock order: `running` or `compacting`, then the log, then the
-/// section; the manifest's lock is taken while neither log nor section is held.
+/// Owner of manifest and tables. Lock order: `compacting`, then `running`, then the log, then
+/// the section; the manifest's lock is taken while neither log nor section is held.
 pub(crate) struct Checkpointer {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) disk: Arc<dyn Disk>,
@@ -40,6 +41,8 @@ pub(crate) struct Checkpointer {
     pub(crate) next_table: AtomicU64,
     pub(crate) live: Mutex<LiveSettings>,
     pub(crate) stop: AtomicBool,
+    /// The directories were given back: another process may own them.
+    pub(crate) finished: AtomicBool,
     /// Held by a checkpoint or a change of level.
     pub(crate) running: Mutex<()>,
     /// Held by a compaction from its choice to its commit.
@@ -85,6 +88,23 @@ impl Checkpointer {
     pub(crate) fn wake_threads(&self) {
         self.pipeline.trigger.ask();
         self.compaction_wanted.ask();
+    }
+
+    /// Waits for whoever is at work on the files, and lets nobody begin again.
+    pub(crate) fn finish(&self) {
+        let _compacting = lock(&self.compacting);
+        let _running = lock(&self.running);
+        self.finished.store(true, Ordering::Release);
+    }
+
+    /// Asked by everyone who took `running` or `compacting`: a call can have waited for it while
+    /// the store was closed.
+    pub(crate) fn check_owned(&self) -> Result<()> {
+        if self.finished.load(Ordering::Acquire) {
+            Err(StoreError::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     /// Divides the memory budget anew: tables may hold more or less of it than before.

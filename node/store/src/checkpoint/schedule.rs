@@ -24,6 +24,8 @@ impl Checkpointer {
         while !self.stop.load(Ordering::Acquire) {
             self.watch_space();
             self.raise_reservation();
+            // Two judgements at once can end with the older one in force.
+            self.judge_runs();
             let interval = self.live_settings().checkpoint_interval;
             let wanted = self.pipeline.trigger.wait(SPACE_CHECK.min(interval));
             if self.stop.load(Ordering::Acquire) {
@@ -57,7 +59,9 @@ impl Checkpointer {
     fn raise_reservation(&self) {
         let reserved = self.pipeline.reservation.load(Ordering::Acquire);
         let appended = self.pipeline.marks.appended().0;
-        if reserved.saturating_sub(appended) < limits::LSN_RESERVATION / 2
+        // A writer can set the hold after the raise that should have lifted it.
+        let held = self.pipeline.gate.is_set(Hold::Reservation);
+        if (held || reserved.saturating_sub(appended) < limits::LSN_RESERVATION / 2)
             && let Err(error) = self.commit_manifest_fields(|_| {})
         {
             self.observer.warning(&format!(

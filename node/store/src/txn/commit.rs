@@ -318,6 +318,16 @@ impl Pipeline {
         }
     }
 
+    /// Looks at the log, or changes it, without writing. A committer at `os` that finds the lock
+    /// taken leaves its record to the one who has it, so this looks whether there was one.
+    pub(crate) fn with_log<T>(&self, look: impl FnOnce(&mut LogState) -> T) -> T {
+        let found = look(&mut lock(&self.log));
+        if !lock(&self.section).buffer.is_empty() {
+            self.work.notify_one();
+        }
+        found
+    }
+
     fn append(
         &self,
         section: &mut Section,

@@ -212,8 +212,13 @@ fn levels_change_while_writers_go_on() {
                     scope.spawn(move || {
                         let mut n = 0;
                         while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                            put(store, &key(writer * 100_000 + n), "v").unwrap();
-                            n += 1;
+                            match put(store, &key(writer * 100_000 + n), "v") {
+                                Ok(_) => n += 1,
+                                Err(StoreError::Busy { .. }) => {
+                                    godb_store::block_on(store.writable()).unwrap();
+                                }
+                                Err(error) => panic!("{error}"),
+                            }
                         }
                         n
                     })

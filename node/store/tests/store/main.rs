@@ -10,8 +10,10 @@
 )]
 
 mod damage;
+mod failing_disk;
 mod faults;
 mod harness;
+mod levels;
 mod lifecycle;
 mod log;
 mod model;
