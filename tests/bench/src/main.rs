@@ -102,11 +102,18 @@ fn targets(operation: Operation) -> &'static [Target] {
     match operation {
         Operation::Insert => &[
             Target::Null,
+            Target::Node("none"),
             Target::Node("memory"),
             Target::Node("os"),
             Target::Node("full"),
         ],
-        Operation::Get => &[Target::Null, Target::Node("os")],
+        Operation::Get => &[
+            Target::Null,
+            Target::Node("none"),
+            Target::Node("memory"),
+            Target::Node("os"),
+            Target::Node("full"),
+        ],
         Operation::Patch => &[Target::Null, Target::Node("os"), Target::Node("full")],
     }
 }
