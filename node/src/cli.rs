@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
 use crate::config::{Config, FlagValue, Inputs, SETTINGS, legacy};
 use crate::exit;
-use crate::tools::{ExportOptions, Format, ImportOptions, Target, VerifyOptions};
+use crate::tools::{ExportOptions, Format, ImportOptions, RepairOptions, Target, VerifyOptions};
 
 /// What to do.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub enum Command {
     ConfigCheck(Inputs),
     /// Read every byte of a data directory.
     Verify(VerifyOptions),
+    /// Make a damaged data directory usable again.
+    Repair(RepairOptions),
     /// Documents from a file into a collection.
     Import(ImportOptions),
     /// Documents of a collection into a file.
@@ -51,6 +53,8 @@ Examples:
   godb import people.ndjson --collection people --url http://127.0.0.1:8080
   godb export --collection people --data-dir data > people.ndjson
   godb verify data
+  godb repair data --dry-run
+      what of a damaged database can be kept; without --dry-run keeps it, and the files as they were
 
 Settings come from flags, GODB_… variables (--max-wal-size is GODB_MAX_WAL_SIZE) and the YAML file
 of --config or GODB_CONFIG (max_wal_size: 64MiB); a flag wins over a variable, a variable over the
@@ -87,6 +91,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             data_dir: path(sub, "dir").unwrap_or_default(),
             wal_dir: path(sub, "wal_dir"),
             checkpoint_dir: path(sub, "checkpoint_dir"),
+        }),
+        Some(("repair", sub)) => Command::Repair(RepairOptions {
+            data_dir: path(sub, "dir").unwrap_or_default(),
+            wal_dir: path(sub, "wal_dir"),
+            checkpoint_dir: path(sub, "checkpoint_dir"),
+            originals: path(sub, "originals"),
+            dry_run: sub.get_flag("dry_run"),
         }),
         Some(("import", sub)) => Command::Import(ImportOptions {
             file: path(sub, "file").unwrap_or_default(),
@@ -200,6 +211,7 @@ fn root() -> Clap {
                 )),
         )
         .subcommand(verify())
+        .subcommand(repair())
         .subcommand(import())
         .subcommand(export());
     with_settings(command)
@@ -213,6 +225,40 @@ fn verify() -> Clap {
         .arg(
             path_arg("checkpoint_dir", "DIR", "The tables, if they lie elsewhere")
                 .long("checkpoint-dir"),
+        )
+}
+
+fn repair() -> Clap {
+    Clap::new("repair")
+        .about("Make a damaged data directory that no node is using open again")
+        .after_help(
+            "Nothing that is provably whole is given up: tables block by block, the log frame by \
+             frame. It prints what is lost (file, offset, LSNs, documents) and what is kept, \
+             puts the files as they were into DIR.before-repair-1 (or the next free number), and \
+             builds indexes and counts anew. Killed at any moment, it leaves the damaged database \
+             or the repaired one. It needs room for a second copy of the data. Exit codes: 0 \
+             nothing was damaged, or all of it could be kept; 79 repaired, with losses; 65 damage \
+             found in a dry run. Restore a backup instead where you have one.",
+        )
+        .arg(path_arg("dir", "DIR", "The data directory").required(true))
+        .arg(path_arg("wal_dir", "DIR", "The log, if it lies elsewhere").long("wal-dir"))
+        .arg(
+            path_arg("checkpoint_dir", "DIR", "The tables, if they lie elsewhere")
+                .long("checkpoint-dir"),
+        )
+        .arg(
+            path_arg(
+                "originals",
+                "DIR",
+                "Where the files as they were go [default: beside the directory]",
+            )
+            .long("originals"),
+        )
+        .arg(
+            Arg::new("dry_run")
+                .long("dry-run")
+                .action(ArgAction::SetTrue)
+                .help("Only print what would be done"),
         )
 }
 

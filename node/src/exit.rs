@@ -31,6 +31,8 @@ pub enum Exit {
     NoPermission = 77,
     /// Directories that do not belong together.
     Mismatch = 78,
+    /// `godb repair` did its work, and not everything could be kept.
+    RepairedWithLoss = 79,
 }
 
 /// For `--help`.
@@ -46,7 +48,8 @@ Exit codes:
   75  the data directory is in use by another process
   76  the data was written by a newer version of godb
   77  permission denied, or a read-only file system
-  78  directories that do not belong together";
+  78  directories that do not belong together
+  79  repaired, and something is lost: the output lists it";
 
 /// An error that ends the process: the code and one line for a person.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,7 +98,7 @@ impl From<EngineError> for Failure {
         let message = match exit {
             Exit::Corrupt => {
                 format!(
-                    "the data is corrupt or damaged; nothing was changed: {error}. Keep a copy of the directory; `godb verify` lists all damage; then restore a backup"
+                    "the data is corrupt or damaged; nothing was changed: {error}. Keep a copy of the directory; `godb verify` lists all damage; then restore a backup, or see what `godb repair --dry-run` can keep"
                 )
             }
             Exit::NoPermission => format!("permission denied, or read-only: {error}"),
@@ -164,6 +167,7 @@ mod tests {
             Exit::NewerFormat,
             Exit::NoPermission,
             Exit::Mismatch,
+            Exit::RepairedWithLoss,
         ] {
             let code = format!("{:>4}  ", exit as u8);
             assert!(TABLE.contains(&code), "{exit:?}");

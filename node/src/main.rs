@@ -73,6 +73,7 @@ fn run(Invocation { command, warnings }: Invocation) -> Result<Exit, Failure> {
             print("the configuration is right\n")
         }
         Command::Verify(options) => tools::verify::run(&options),
+        Command::Repair(options) => tools::repair::run(&options),
         Command::Import(options) => tools::import::run(&options),
         Command::Export(options) => tools::export::run(&options),
     }

@@ -17,6 +17,8 @@
 
 mod codec;
 
+pub(crate) use codec::{decode_collection, decode_numbers};
+
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -191,7 +193,7 @@ impl Catalog {
                 return Ok(Arc::clone(collection));
             }
         }
-        let collection = Arc::new(codec::decode_collection(name, &entry.value)?);
+        let collection = Arc::new(decode_collection(name, &entry.value)?);
         // A transaction's own write has no LSN yet, and an older view must not hide a newer record.
         let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
         let newest = cached.get(name).map_or(Lsn::ZERO, |(lsn, _)| *lsn);
@@ -214,7 +216,7 @@ pub(crate) fn put_collection(transaction: &mut Transaction, name: &str, collecti
 /// The numbers record as a transaction sees it, which from then on depends on it.
 pub(crate) fn numbers_within(transaction: &mut Transaction, io: Io) -> Result<Numbers> {
     match transaction.get(key::NUMBERS, io)? {
-        Some(entry) => codec::decode_numbers(&entry.value),
+        Some(entry) => decode_numbers(&entry.value),
         None => Ok(Numbers::default()),
     }
 }

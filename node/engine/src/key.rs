@@ -105,6 +105,40 @@ pub(crate) fn index_entry(number: IndexNumber, value: &[u8], id: &[u8]) -> Bytes
     [&index_prefix(number), value, id].concat().into()
 }
 
+/// What a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    Numbers,
+    Collection(&'a str),
+    Document(CollectionNumber, &'a [u8]),
+    IndexEntry(IndexNumber),
+}
+
+/// Reads a key; `None` if it is none of this version's.
+pub(crate) fn place(key: &[u8]) -> Option<Place<'_>> {
+    if key == NUMBERS {
+        return Some(Place::Numbers);
+    }
+    if let Some(name) = collection_name(key) {
+        return Some(Place::Collection(name));
+    }
+    let (kind, rest) = key.split_first()?;
+    match *kind {
+        DOCUMENT => {
+            let (number, id) = rest.split_first_chunk()?;
+            Some(Place::Document(
+                CollectionNumber(u32::from_be_bytes(*number)),
+                id,
+            ))
+        }
+        INDEX_ENTRY => {
+            let (number, _) = rest.split_first_chunk()?;
+            Some(Place::IndexEntry(IndexNumber(u64::from_be_bytes(*number))))
+        }
+        _ => None,
+    }
+}
+
 /// All keys that begin with `prefix`.
 pub(crate) fn prefix_range(prefix: &[u8]) -> KeyRange {
     KeyRange {

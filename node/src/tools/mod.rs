@@ -4,6 +4,7 @@ pub mod client;
 pub mod export;
 pub mod import;
 pub mod progress;
+pub mod repair;
 pub mod split;
 pub mod verify;
 
@@ -66,4 +67,19 @@ pub struct VerifyOptions {
     pub wal_dir: Option<PathBuf>,
     /// The tables, if they lie elsewhere.
     pub checkpoint_dir: Option<PathBuf>,
+}
+
+/// What `godb repair` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairOptions {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The log, if it lies elsewhere.
+    pub wal_dir: Option<PathBuf>,
+    /// The tables, if they lie elsewhere.
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Where the files as they were go, in place of a folder beside the directory.
+    pub originals: Option<PathBuf>,
+    /// Only say what would be done.
+    pub dry_run: bool,
 }

@@ -39,6 +39,7 @@ pub use read::version::{ReadPoint, Scan};
 pub use read::view::View;
 pub use read::{Direction, Entry, Io, KeyRange, VersionedEntry};
 pub use recovery::RecoveryReport;
+pub use recovery::repair::{KeptEntries, Loss, Lost, Repair};
 pub use recovery::verify::{VerifyReport, verify};
 pub use settings::{Components, Durability, LiveSettings, Settings};
 pub use stats::StoreStats;

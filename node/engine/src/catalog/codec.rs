@@ -26,7 +26,7 @@ pub(super) fn encode_collection(collection: &Collection) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_collection(name: &str, bytes: &[u8]) -> Result<Collection> {
+pub(crate) fn decode_collection(name: &str, bytes: &[u8]) -> Result<Collection> {
     let mut fields = Fields(bytes);
     let decoded = fields.collection();
     decoded.ok_or_else(|| damaged(&format!("collection {name}"), bytes, fields.0))
@@ -47,7 +47,7 @@ pub(super) fn encode_numbers(numbers: &Numbers) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_numbers(bytes: &[u8]) -> Result<Numbers> {
+pub(crate) fn decode_numbers(bytes: &[u8]) -> Result<Numbers> {
     let mut fields = Fields(bytes);
     let decoded = fields.numbers();
     decoded.ok_or_else(|| damaged("numbers", bytes, fields.0))

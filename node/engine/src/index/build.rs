@@ -133,7 +133,7 @@ pub(crate) fn create(
     let writer = writer(store, catalog);
     match announce(&writer, collection, field)? {
         Announced::Exists => Ok(false),
-        Announced::Ready => Ok(true),
+        Announced::Ready => durable(store).map(|()| true),
         Announced::Building(number) => {
             let built = backfill(&writer, collection, number)
                 .and_then(|()| finish(&writer, collection, number));
@@ -142,9 +142,17 @@ pub(crate) fn create(
                 let _ = abandon(&writer, collection, number);
                 return Err(error);
             }
-            Ok(true)
+            durable(store).map(|()| true)
         }
     }
+}
+
+/// Without a log only a checkpoint keeps what was answered; with one, the commits waited for it.
+fn durable(store: &Store) -> Result<()> {
+    if store.live_settings().durability == Durability::None {
+        store.flush()?;
+    }
+    Ok(())
 }
 
 fn writer<'a>(store: &'a Store, catalog: &'a Catalog) -> Writer<'a> {

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::cast_possible_truncation,
     reason = "a test fails by panicking, also in what its tests share"
 )]
 
@@ -11,6 +12,8 @@ mod documents;
 mod finding;
 mod indexes;
 mod model;
+mod powercut;
+mod repair;
 mod transfer;
 
 use std::path::Path;

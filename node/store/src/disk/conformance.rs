@@ -248,6 +248,11 @@ fn removals(disk: &dyn Disk, dir: &Path) {
     assert_eq!(get(disk, &path), b"new");
     disk.create_dir(&dir.join("sub")).unwrap();
     assert_eq!(kind(disk.remove(&dir.join("sub"))), ErrorKind::IsADirectory);
+    assert_eq!(kind(disk.remove_dir(&path)), ErrorKind::NotADirectory);
+    assert_eq!(kind(disk.remove_dir(dir)), ErrorKind::DirectoryNotEmpty);
+    disk.remove_dir(&dir.join("sub")).unwrap();
+    assert_eq!(names(disk, dir), ["file"]);
+    assert_eq!(kind(disk.remove_dir(&dir.join("sub"))), ErrorKind::NotFound);
 }
 
 fn syncs(disk: &dyn Disk, dir: &Path) {

@@ -366,6 +366,10 @@ impl Disk for FaultDisk {
         self.simple(CallKind::Remove, path, || self.shared.inner.remove(path))
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.simple(CallKind::Remove, dir, || self.shared.inner.remove_dir(dir))
+    }
+
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let whole = || self.shared.inner.link(from, to);
         self.call(CallKind::Link, from, Some(to), |_| Ok(()), whole)

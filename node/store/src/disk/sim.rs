@@ -404,6 +404,14 @@ impl Disk for SimDisk {
         })
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.change(CallKind::Remove, dir, None, |state, call| {
+            state.machine.remove_dir(call, dir)?;
+            state.machine.collect(&state.handles);
+            Ok(())
+        })
+    }
+
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change(CallKind::Link, from, Some(to), |state, call| {
             state.machine.link(call, from, to)

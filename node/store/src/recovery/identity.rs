@@ -67,7 +67,7 @@ fn decode(bytes: &[u8], path: &Path) -> Result<u128> {
 }
 
 /// The store that `dir` belongs to, if it says so.
-fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<u128>> {
+pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<u128>> {
     let path = dir.join(FILE_NAME);
     let file = match disk.open(&path, OpenMode::Read) {
         Ok(file) => file,
@@ -83,7 +83,7 @@ fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<u128>> {
     decode(&bytes, &path).map(Some)
 }
 
-fn write(disk: &dyn Disk, dir: &Path, store_id: u128) -> Result<()> {
+pub(super) fn write(disk: &dyn Disk, dir: &Path, store_id: u128) -> Result<()> {
     let (path, staging) = (dir.join(FILE_NAME), dir.join(STAGING_NAME));
     let io = |op| {
         let path = path.clone();

@@ -6,6 +6,7 @@
 //! that is killed at any point is repeated with the same result.
 
 pub(crate) mod identity;
+pub mod repair;
 pub(crate) mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -240,10 +241,13 @@ fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result
             ),
         });
     }
-    let store_id = (u128::from(supply::random_u64()?) << 64) | u128::from(supply::random_u64()?);
-    let mut manifest = Manifest::empty(store_id, level);
+    let mut manifest = Manifest::empty(new_store_id()?, level);
     commit_manifest(disk, settings, &mut manifest)?;
     Ok(manifest)
+}
+
+fn new_store_id() -> Result<u128> {
+    Ok((u128::from(supply::random_u64()?) << 64) | u128::from(supply::random_u64()?))
 }
 
 fn open_tables(

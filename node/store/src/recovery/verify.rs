@@ -69,28 +69,40 @@ pub fn verify(
     let _locks = recovery::lock_dirs(&**disk, &dirs)?;
     let manifest =
         Manifest::load(&**disk, &settings.data_dir)?.ok_or_else(|| missing(manifest::FILE_NAME))?;
+    inspect(settings, disk, &manifest, progress)
+}
+
+/// The part of [`verify`] that follows the manifest; the caller holds the directories.
+pub(super) fn inspect(
+    settings: &Settings,
+    disk: &Arc<dyn Disk>,
+    manifest: &Manifest,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport> {
     let mut report = VerifyReport {
         checkpoint_lsn: manifest.checkpoint,
         ..Default::default()
     };
     for dir in [&settings.wal_dir, &settings.checkpoint_dir] {
-        if let Err(fault) = identity::check(&**disk, dir, &manifest) {
+        if let Err(fault) = identity::check(&**disk, dir, manifest) {
             report.faults.push(fault);
         }
     }
     let metas = manifest.levels.iter().flatten();
     let log_bytes = match manifest.log_start {
-        Some(start) => segment::list_segments(&**disk, &settings.wal_dir)?
+        // What keeps it from being listed is found again when the log is read.
+        Some(start) => segment::list_segments(&**disk, &settings.wal_dir)
+            .unwrap_or_default()
             .range(start..)
             .map(|(_, length)| length)
             .sum(),
         None => 0,
     };
     let total = metas.map(|meta| meta.bytes).sum::<u64>() + log_bytes;
-    verify_tables(settings, disk, &manifest, &mut report, &mut |done| {
+    verify_tables(settings, disk, manifest, &mut report, &mut |done| {
         progress(done, total)
     });
-    verify_log(settings, disk, &manifest, &mut report);
+    verify_log(settings, disk, manifest, &mut report);
     progress(total, total);
     Ok(report)
 }

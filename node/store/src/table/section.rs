@@ -161,6 +161,44 @@ pub(crate) fn open(
     }
 }
 
+/// Least and most bytes that the payload of a section can have whose first [`HEADER_BYTES`] are
+/// `head`; `None` if it is no section of at most `max_content_bytes`.
+pub(crate) fn payload_bounds(head: &[u8], max_content_bytes: usize) -> Option<(usize, usize)> {
+    let mut reader = Reader::new(head);
+    reader.u32().ok()?;
+    let flags = reader.u8().ok()?;
+    let content_len = usize::try_from(reader.u32().ok()?).ok()?;
+    if content_len > max_content_bytes {
+        return None;
+    }
+    match flags {
+        0 => Some((content_len, content_len)),
+        // See `Sealer::compress`.
+        FLAG_LZ4 => Some((1, content_len - content_len / 8)),
+        _ => None,
+    }
+}
+
+/// The first length from `least` on at which `stored`, a section and perhaps what follows it,
+/// matches its checksum.
+pub(crate) fn payload_length(stored: &[u8], place: Place, least: usize) -> Option<usize> {
+    let wanted = Reader::new(stored).u32().ok()?;
+    let (head, payload) = stored.split_at_checked(HEADER_BYTES)?;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&place.table.to_le_bytes());
+    crc.update(&place.offset.to_le_bytes());
+    crc.update(head.get(CHECKSUM_BYTES..)?);
+    crc.update(payload.get(..least)?);
+    let mut length = least;
+    loop {
+        if crc.clone().finalize() == wanted {
+            return Some(length);
+        }
+        crc.update(payload.get(length..=length)?);
+        length += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -251,6 +251,11 @@ pub(crate) fn check_frame(bytes: &[u8], salt: u64) -> Result<FrameHeader, FrameF
     })
 }
 
+/// The salt that a frame at the start of `bytes` says it was written with.
+pub(crate) fn salt_of(bytes: &[u8]) -> Option<u64> {
+    u64_at(bytes, 40).filter(|_| bytes.starts_with(&MAGIC))
+}
+
 /// Body of a seal frame.
 pub(crate) fn encode_successor(frame: &mut Vec<u8>, number: u64, salt: u64) {
     frame.extend_from_slice(&number.to_le_bytes());

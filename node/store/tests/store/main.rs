@@ -9,7 +9,6 @@
     reason = "tests: to panic is how they fail, and their counts are small"
 )]
 
-mod damage;
 mod failing_disk;
 mod faults;
 mod harness;

@@ -120,7 +120,14 @@ impl Oracle {
         self.history().sent.len()
     }
 
+    /// A reader was shown this LSN.
+    pub fn saw(&self, lsn: Lsn) {
+        let mut history = self.history();
+        history.promised.shown = history.promised.shown.max(lsn);
+    }
+
     /// Those of them that were acknowledged.
+    #[allow(dead_code, reason = "the tests of damage use it")]
     pub fn ids(&self) -> Vec<usize> {
         self.history()
             .promised

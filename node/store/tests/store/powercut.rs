@@ -4,15 +4,16 @@
 //! `GODB_POWERCUT_SEED` gives the first seed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
-use bytes::Bytes;
 use godb_store::disk::sim::{Image, LossVariant, Moment};
-use godb_store::disk::{CallKind, Disk, SimDisk};
+use godb_store::disk::{CallKind, SimDisk};
 use godb_store::{Durability, LiveSettings, Settings, Store};
 
-use crate::harness::{open_with, settings};
-use crate::oracle::{Oracle, Promised, Writes, value};
+use crate::harness::open_with;
+pub use crate::harness::{Draw, batch, on, rounds, small};
+use crate::oracle::{Oracle, Promised};
 
 /// Reopened cuts of one workload and round in the quick set.
 const QUICK_CUTS: usize = 150;
@@ -34,6 +35,8 @@ pub struct Cut {
 pub struct Cuts {
     cuts: Arc<Mutex<Vec<Cut>>>,
     calls: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// What its readers see at a cut counts as shown.
+    readers: Arc<OnceLock<Store>>,
 }
 
 /// A call by what it means to the store.
@@ -68,6 +71,9 @@ impl Cuts {
                 let to = call.to.map(|to| to.to_string_lossy());
                 let what = meaning(call.kind, &call.path.to_string_lossy(), to.as_deref());
                 *cuts.calls.lock().unwrap().entry(what).or_default() += 1;
+            }
+            if let Some(store) = cuts.readers.get() {
+                oracle.saw(store.snapshot_read().lsn());
             }
             let promised = oracle.promised();
             let at = format!(
@@ -105,22 +111,6 @@ impl Cuts {
     pub fn count(&self) -> usize {
         self.cuts.lock().unwrap().len()
     }
-}
-
-pub fn rounds() -> (u64, u64) {
-    let number = |name, default| {
-        std::env::var(name)
-            .ok()
-            .map_or(default, |text| text.parse::<u64>().unwrap())
-    };
-    (
-        number("GODB_POWERCUT_ROUNDS", 1),
-        number("GODB_POWERCUT_SEED", 20_261),
-    )
-}
-
-pub fn on(disk: &SimDisk) -> Arc<dyn Disk> {
-    Arc::new(disk.clone())
 }
 
 /// Opens what is left of `cut`, compares, writes, ends in some way, and so on, at changing levels:
@@ -196,7 +186,8 @@ pub fn failures(
     let variants = LossVariant::ALL;
     let sample = cuts.sample(most.div_ceil(variants.len()), seed);
     let mut failures = Vec::new();
-    let mut tried = 0;
+    let mut tried = 0u32;
+    let started = Instant::now();
     for (n, cut) in sample.iter().enumerate() {
         for variant in variants {
             if failures.len() == enough {
@@ -211,10 +202,12 @@ pub fn failures(
             }
         }
     }
+    let seconds = started.elapsed().as_secs_f64();
     eprintln!(
-        "{} cuts, {} tried in every variant: {tried}",
+        "power cuts: {} places, {} tried in every variant, {tried} cuts in {seconds:.1} s, {:.0}/s",
         cuts.count(),
-        sample.len()
+        sample.len(),
+        f64::from(tried) / seconds
     );
     failures
 }
@@ -232,6 +225,7 @@ pub fn prove(
         let oracle = Oracle::default();
         let cuts = Cuts::watch(&disk, &oracle);
         let store = open_with(&on(&disk), settings).unwrap();
+        assert!(cuts.readers.set(store.clone()).is_ok());
         workload(&store, &oracle, seed);
         store.close().unwrap();
         disk.clear_hook();
@@ -250,48 +244,11 @@ pub fn prove(
         let failures = failures(&cuts, &oracle, settings, most, ENOUGH, seed);
         assert!(
             failures.is_empty(),
-            "{name}, GODB_POWERCUT_SEED={seed}: {} failures, the first:\n{}",
+            "{name}: {} failures\nagain: GODB_POWERCUT_SEED={seed} cargo test -p godb-store --test store powercut\n{}",
             failures.len(),
             failures.join("\n")
         );
     }
-}
-
-/// Small segments and little memory, so that a few hundred writes cross everything.
-pub fn small(level: Durability) -> Settings {
-    let mut settings = settings("/volume/data", level);
-    settings.wal_dir = "/volume/wal".into();
-    settings.checkpoint_dir = "/volume/tables".into();
-    settings.segment_bytes = 1 << 20;
-    settings.live.max_wal_bytes = 2 << 20;
-    settings
-}
-
-/// Numbers from a seed.
-pub struct Draw(pub u64);
-
-impl Draw {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
-fn key(n: u64) -> Bytes {
-    Bytes::from(format!("k{n:04}"))
-}
-
-/// `n` writes of keys below `keys`, one in four a delete.
-pub fn batch(draw: &mut Draw, id: usize, n: u64, keys: u64, length: usize) -> Writes {
-    let mut writes: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
-    for part in 0..n {
-        let written = (draw.below(4) > 0).then(|| value(id, part as usize, length));
-        writes.insert(key(draw.below(keys)), written);
-    }
-    writes.into_iter().collect()
 }
 
 const LOG: [&str; 5] = [

@@ -224,6 +224,16 @@ impl Machine {
         Ok(())
     }
 
+    pub(super) fn remove_dir(&mut self, call: u64, path: &Path) -> io::Result<()> {
+        let node = self.seen.find(path)?;
+        if !self.seen.names(node)?.is_empty() {
+            return Err(Errno::NOTEMPTY.into());
+        }
+        let entry = self.seen.entry(path)?;
+        self.change_names(call, vec![(entry, None)]);
+        Ok(())
+    }
+
     pub(super) fn link(&mut self, call: u64, from: &Path, to: &Path) -> io::Result<()> {
         let file = self.seen.find(from)?;
         let entry = self.seen.entry(to)?;

@@ -8,23 +8,25 @@ use godb_store::disk::sim::{Image, LossVariant};
 use godb_store::disk::{Disk, SimDisk};
 use godb_store::{Durability, StoreError};
 
-use crate::harness::{key, open_with, put};
+use crate::harness::{Draw, batch, key, on, open_with, put, rounds, small};
 use crate::oracle::{Oracle, Promised, contents, value};
-use crate::powercut::{Draw, batch, on, rounds, small};
 
 /// A store at `full` with tables of several levels and a log of several segments, crashed.
-struct Crashed {
+pub struct Crashed {
     image: Image,
-    oracle: Oracle,
-    promised: Promised,
+    /// Of the same store, some transactions before.
+    pub earlier: Vec<Image>,
+    pub oracle: Oracle,
+    pub promised: Promised,
 }
 
 /// With `proven`, the log fell idle before the crash, so its last group has its proof too.
-fn crashed(proven: bool) -> Crashed {
+pub fn crashed(proven: bool) -> Crashed {
     let disk = SimDisk::new();
     let oracle = Oracle::default();
     let store = open_with(&on(&disk), &small(Durability::Full)).unwrap();
     let mut draw = Draw(9);
+    let mut earlier = Vec::new();
     for n in 0..60u64 {
         let length = if n > 40 { 40_000 } else { 400 };
         let writes = |id| batch(&mut draw, id, 2, 30, length);
@@ -37,6 +39,9 @@ fn crashed(proven: bool) -> Crashed {
             32 => drop(store.checkpoint().unwrap()),
             _ => {}
         }
+        if matches!(n, 20 | 28 | 36 | 50) {
+            earlier.push(disk.image());
+        }
     }
     if proven {
         std::thread::sleep(Duration::from_millis(350));
@@ -46,13 +51,14 @@ fn crashed(proven: bool) -> Crashed {
     drop(store);
     Crashed {
         image,
+        earlier,
         oracle,
         promised,
     }
 }
 
 impl Crashed {
-    fn disk(&self) -> SimDisk {
+    pub fn disk(&self) -> SimDisk {
         self.image.survive(LossVariant::LoseUnsynced, 1)
     }
 
@@ -101,7 +107,7 @@ impl Crashed {
     }
 }
 
-fn bytes_in_use(bytes: &[u8]) -> usize {
+pub fn bytes_in_use(bytes: &[u8]) -> usize {
     bytes
         .iter()
         .rposition(|byte| *byte != 0)
