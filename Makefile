@@ -1,7 +1,7 @@
 # The only door: every recipe is one line, the logic lives in scripts/ where it can be read and run.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check verify fmt bench torture docs clean
+.PHONY: help run demo test check verify fmt bench torture fuzz docs clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,11 @@ fmt: ## Format the sources
 bench: ## HTTP beside the null server in interleaved rounds, then the engine alone
 	@scripts/bench.sh
 
-torture: ## kill -9 and power cuts for as long as you like: ROUNDS=200 SEED=7
+torture: ## kill -9, power cuts and 10,000 damages for as long as you like: ROUNDS=200 SEED=7 PARTS="kills cuts damage"
 	@scripts/torture.sh
+
+fuzz: ## libFuzzer over every decoder: SECONDS_EACH=60 TARGETS="frame json"
+	@scripts/fuzz.sh
 
 docs: ## Write docs/reference/ anew from the binary
 	@scripts/docs.sh

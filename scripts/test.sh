@@ -21,6 +21,8 @@ tests() {
   need_promtool
   build_node dev
   "$CARGO" test --locked --no-fail-fast
+  # The same store with the locks of a scheduler that tries orders of its threads.
+  "$CARGO" test --locked -p godb-store --lib --features shuttle interleavings
 }
 
 # Passed and failed of a log: what its `test result:` lines say, or one for the part as a whole.

@@ -18,6 +18,8 @@
 mod codec;
 
 pub(crate) use codec::{decode_collection, decode_numbers};
+#[cfg(feature = "fuzz")]
+pub(crate) use codec::{encode_collection, encode_numbers};
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -210,7 +212,7 @@ impl Catalog {
 /// Writes a collection's record.
 pub(crate) fn put_collection(transaction: &mut Transaction, name: &str, collection: &Collection) {
     let key = Bytes::copy_from_slice(key::collection(name).as_ref());
-    transaction.put(key, codec::encode_collection(collection).into());
+    transaction.put(key, encode_collection(collection).into());
 }
 
 /// The numbers record as a transaction sees it, which from then on depends on it.
@@ -223,6 +225,6 @@ pub(crate) fn numbers_within(transaction: &mut Transaction, io: Io) -> Result<Nu
 
 /// Writes the numbers record.
 pub(crate) fn put_numbers(transaction: &mut Transaction, numbers: &Numbers) {
-    let record = codec::encode_numbers(numbers);
+    let record = encode_numbers(numbers);
     transaction.put(Bytes::from_static(key::NUMBERS), record.into());
 }

@@ -33,6 +33,8 @@ mod builder;
 mod catalog;
 mod check;
 mod collection;
+#[cfg(feature = "fuzz")]
+pub mod decoders;
 mod document;
 mod error;
 pub mod id;

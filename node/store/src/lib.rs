@@ -13,6 +13,8 @@
 
 mod checkpoint;
 mod codec;
+#[cfg(feature = "fuzz")]
+pub mod decoders;
 pub mod disk;
 mod error;
 pub mod limits;

@@ -1,7 +1,9 @@
 //! Log sequence numbers and the watermarks that are ordered by them.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::sync::AtomicU64;
 
 /// Log sequence number: one per transaction, the first is 1, dense within a run.
 ///

@@ -129,7 +129,7 @@ impl Manifest {
         out
     }
 
-    fn decode(bytes: &[u8], path: &Path) -> Result<Self> {
+    pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Self> {
         let (body, crc) = bytes
             .split_last_chunk::<4>()
             .ok_or_else(|| StoreError::corrupt(path, 0, "the manifest is too short"))?;

@@ -10,7 +10,7 @@ const VERSION: u8 = 1;
 const BUILDING: u8 = 1;
 const READY: u8 = 2;
 
-pub(super) fn encode_collection(collection: &Collection) -> Vec<u8> {
+pub(crate) fn encode_collection(collection: &Collection) -> Vec<u8> {
     let mut out = vec![VERSION];
     out.extend(collection.number.0.to_le_bytes());
     out.extend(count16(collection.indexes.len()).to_le_bytes());
@@ -32,7 +32,7 @@ pub(crate) fn decode_collection(name: &str, bytes: &[u8]) -> Result<Collection> 
     decoded.ok_or_else(|| damaged(&format!("collection {name}"), bytes, fields.0))
 }
 
-pub(super) fn encode_numbers(numbers: &Numbers) -> Vec<u8> {
+pub(crate) fn encode_numbers(numbers: &Numbers) -> Vec<u8> {
     let mut out = vec![VERSION];
     out.extend(numbers.next_collection.to_le_bytes());
     out.extend(numbers.next_index.to_le_bytes());

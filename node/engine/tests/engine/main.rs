@@ -8,6 +8,7 @@
 )]
 
 mod concurrency;
+mod decoders;
 mod documents;
 mod finding;
 mod indexes;

@@ -31,7 +31,7 @@ const BYTES: usize = 32;
 /// Number of the manifest that makes a store.
 const FIRST_MANIFEST: u64 = 1;
 
-fn encode(store_id: u128) -> Vec<u8> {
+pub(crate) fn encode(store_id: u128) -> Vec<u8> {
     let mut out = Vec::with_capacity(BYTES);
     out.extend_from_slice(&MAGIC);
     codec::put_u32(&mut out, VERSION);
@@ -41,7 +41,7 @@ fn encode(store_id: u128) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<u128> {
+pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<u128> {
     let damaged = || StoreError::corrupt(path, 0, "this does not tell which store it belongs to");
     let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
     if bytes.len() != BYTES

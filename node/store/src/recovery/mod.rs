@@ -377,7 +377,7 @@ fn continue_log(
     Ok((Some(log), supply))
 }
 
-fn start_log(
+pub(crate) fn start_log(
     supply: &Arc<Supply>,
     resumes_after: Lsn,
     sealed: VecDeque<SealedSegment>,

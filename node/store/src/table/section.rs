@@ -39,7 +39,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn checksum(self, bytes: &[u8]) -> u32 {
+    pub(crate) fn checksum(self, bytes: &[u8]) -> u32 {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&self.table.to_le_bytes());
         crc.update(&self.offset.to_le_bytes());

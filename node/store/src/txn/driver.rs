@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::settings::{Durability, LiveSettings};
-use crate::sync::lock;
+use crate::sync::{lock, yield_now};
 use crate::txn::commit::{Pipeline, Section};
 
 /// How long the log must be idle before the proof of its last group is written.
@@ -95,7 +95,7 @@ fn gather(pipeline: &Pipeline, level: Durability) {
     }
     let since = Instant::now();
     while lock(&pipeline.section).gathered() < wanted && since.elapsed() < longest {
-        std::thread::yield_now();
+        yield_now();
     }
 }
 

@@ -7,6 +7,8 @@ pub(crate) mod commit;
 pub(crate) mod conflict;
 pub(crate) mod driver;
 pub(crate) mod gate;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 pub(crate) mod publish;
 pub(crate) mod readers;
 pub(crate) mod ticket;

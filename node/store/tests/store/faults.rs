@@ -382,3 +382,38 @@ fn a_log_that_finds_no_space_goes_on_when_there_is_some() {
         );
     });
 }
+
+#[test]
+fn a_slow_disk_makes_commits_share_syncs_and_loses_nothing() {
+    for delay_ms in [1, 5, 50] {
+        watched(move || {
+            let (sim, fault, disk) = faulty();
+            let store = open_with(&disk, &small(Durability::Full)).unwrap();
+            let oracle = Oracle::default();
+            let slow = fault.add(
+                Rule::on(CallKind::SyncData)
+                    .path("/wal-")
+                    .delay(Duration::from_millis(delay_ms)),
+            );
+            std::thread::scope(|scope| {
+                for thread in 0..16u64 {
+                    let (store, oracle) = (&store, &oracle);
+                    scope.spawn(move || {
+                        let mut draw = Draw(thread);
+                        for _ in 0..4 {
+                            let writes = |id| batch(&mut draw, id, 2, 40, 200);
+                            oracle
+                                .commit(store, writes, Durability::Full, None)
+                                .unwrap();
+                        }
+                    });
+                }
+            });
+            let syncs = fault.picked(slow);
+            assert!(syncs < 64, "{syncs} syncs of {delay_ms} ms for 64 commits");
+            for variant in LossVariant::ALL {
+                restarted(&sim, &oracle, Durability::Full, variant, delay_ms);
+            }
+        });
+    }
+}
