@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# load.sh FILE...: puts image archives into the cluster's container runtime, as a registry would.
+source "$(dirname "$0")/paths.sh"
+
+if [ $# -eq 0 ]; then die "which image? make cluster-load IMAGE=file"; fi
+for archive in "$@"; do
+  case $archive in /*) ;; *) archive="$FROM/$archive" ;; esac
+  [ -f "$archive" ] || die "no such file: $archive"
+  # containerd says at each call that cgroup v1 is deprecated.
+  "$HERE/in.sh" ctr --log-level error images import --local "$archive" 2>&1 | grep -v 'level=warning' || true
+  test "${PIPESTATUS[0]}" -eq 0
+done
