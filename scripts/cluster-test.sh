@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# cluster-test.sh [NAME...]: the end-to-end tests on a real cluster, or those whose names contain NAME.
+# Takes the cluster that is up; starts one and ends it again if there is none.
+source "$(dirname "$0")/env.sh"
+lab=tests/cluster/lab
+
+seconds=$SECONDS
+timed() { # what
+  printf -- '-- %s: %s s\n' "$1" "$((SECONDS - seconds))"
+  seconds=$SECONDS
+}
+scripts/image.sh
+timed "images of node and operator"
+package=(--locked --package godb-cluster-tests --test cluster)
+"$CARGO" test --no-run "${package[@]}"
+timed "test program"
+if ! $lab/in.sh true 2>/dev/null; then
+  trap '$lab/stop.sh' EXIT
+  $lab/start.sh
+  timed "cluster"
+fi
+$lab/load.sh "$CARGO_TARGET_DIR"/image/godb{,-operator}.tar
+# The test program itself runs inside of the cluster's namespaces; how many tests at once is a
+# question of memory and of what else they measure.
+runner="CARGO_TARGET_$(rustc --print host-tuple | tr a-z- A-Z_)_RUNNER"
+env "$runner=$ROOT/$lab/in.sh" "$CARGO" test "${package[@]}" -- \
+  --test-threads "${CLUSTER_TEST_THREADS:-3}" --show-output "$@"
+timed "tests"
