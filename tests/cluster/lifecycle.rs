@@ -162,13 +162,13 @@ fn what_cannot_work_is_refused_with_what_to_do() {
     );
 }
 
-/// By a release for the whole cluster, as the chart's default is installed.
+/// By a release for the whole cluster, which is the chart's default.
 #[test]
 fn one_operator_serves_all_namespaces() {
     let _turn = alone();
     let home = Namespace::new("wide");
     let away = Namespace::new("away");
-    let release = Release::install_as(&home, "wide", &["watch.scope=cluster"]);
+    let release = Release::install_as(&home, "wide", &["watch.namespace="]);
     let people = Instance::create(&away, "people", &json!({}));
     people
         .client()

@@ -28,11 +28,22 @@ pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/godb")
 }
 
-/// The kinds, once for all tests: releases of the tests do not own them.
+/// The node's image.
+pub const IMAGE: &str = "localhost/godb:dev";
+/// The same under another name: another image, to whoever compares names.
+pub const NEXT: &str = "localhost/godb:next";
+/// What an instance of this version has without an image of its own.
+const VERSIONED: &str = concat!("localhost/godb:", env!("CARGO_PKG_VERSION"));
+const NEXT_VERSIONED: &str = concat!("localhost/godb-next:", env!("CARGO_PKG_VERSION"));
+
+/// The kinds and images, once for all tests: releases of the tests do not own the kinds.
 fn kinds() {
     static KINDS: Once = Once::new();
     KINDS.call_once(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/yaml");
+        for (old, new) in [(IMAGE, NEXT), (IMAGE, VERSIONED), (IMAGE, NEXT_VERSIONED)] {
+            succeeded("ctr", &["images", "tag", "--force", old, new], "");
+        }
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/godb/files/crds");
         succeeded(
             "kubectl",
             &[
@@ -93,6 +104,7 @@ impl<'a> Release<'a> {
     #[track_caller]
     pub fn helm(&self, verb: &str, values: &[&str]) {
         let chart = chart();
+        let watch = format!("watch.namespace={}", self.namespace.name);
         let mut arguments = vec![
             verb,
             &self.name,
@@ -105,15 +117,13 @@ impl<'a> Release<'a> {
             "--set",
             "crds.install=false",
             "--set",
-            "watch.scope=namespace",
+            &watch,
             "--set",
             "image.repository=localhost/godb-operator",
             "--set",
             "image.tag=dev",
             "--set",
-            "nodeImage.repository=localhost/godb",
-            "--set",
-            "nodeImage.tag=dev",
+            "node.image.repository=localhost/godb",
         ];
         for value in values {
             arguments.extend(["--set", value]);

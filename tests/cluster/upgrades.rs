@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::instance::Instance;
 use crate::kube::{Namespace, holds, wait, word};
 use crate::load::{Load, Shape};
-use crate::release::{Release, SOON, beside_others, is_ready};
+use crate::release::{IMAGE, NEXT, Release, SOON, beside_others, is_ready};
 
 #[test]
 fn an_operator_that_renders_another_pod_restarts_none() {
@@ -17,7 +17,7 @@ fn an_operator_that_renders_another_pod_restarts_none() {
     // Without an image of its own it has the operator's.
     let people = Instance::create(&namespace, "people", &json!({"image": null}));
     let before = people.life();
-    release.helm("upgrade", &["nodeImage.tag=next"]);
+    release.helm("upgrade", &["node.image.repository=localhost/godb-next"]);
     release.wait_ready();
     let condition = people.wait_message("UpdatePending", "True", "image");
     println!("{}", word(&condition["message"]));
@@ -35,8 +35,11 @@ fn an_operator_that_renders_another_pod_restarts_none() {
     ]);
     wait("the pod has the next image", SOON, || {
         let pod = namespace.find("pods", &people.pod_name())?;
-        (is_ready(&pod) && pod["spec"]["containers"][0]["image"] == "localhost/godb:next")
-            .then_some(())
+        (is_ready(&pod)
+            && pod["spec"]["containers"][0]["image"]
+                .as_str()
+                .is_some_and(|image| image.starts_with("localhost/godb-next:")))
+        .then_some(())
     });
     people.wait_condition("UpdatePending", "False");
     people.wait_ready();
@@ -52,11 +55,10 @@ fn a_node_upgrade_is_one_orderly_restart() {
     drop(people.client());
     let load = Load::start(people.address(), Shape::default());
     std::thread::sleep(Duration::from_secs(1));
-    people.patch(&json!({"image": "localhost/godb:next"}));
+    people.patch(&json!({"image": NEXT}));
     let (_, took) = wait("the pod has the next image", SOON, || {
         let pod = namespace.find("pods", &people.pod_name())?;
-        (is_ready(&pod) && pod["spec"]["containers"][0]["image"] == "localhost/godb:next")
-            .then_some(())
+        (is_ready(&pod) && pod["spec"]["containers"][0]["image"] == NEXT).then_some(())
     });
     people.wait_ready();
     std::thread::sleep(Duration::from_secs(1));
@@ -87,7 +89,7 @@ fn an_instance_heals_when_its_spec_is_corrected() {
         word(&condition["reason"]),
         word(&condition["message"])
     );
-    people.patch(&json!({"image": "localhost/godb:dev"}));
+    people.patch(&json!({"image": IMAGE}));
     println!("image corrected: Ready after {:.1?}", people.wait_ready());
 
     people.patch(
