@@ -23,6 +23,7 @@ $lab/load.sh "$CARGO_TARGET_DIR"/image/godb{,-operator}.tar
 # The test program itself runs inside of the cluster's namespaces; how many tests at once is a
 # question of memory and of what else they measure.
 runner="CARGO_TARGET_$(rustc --print host-tuple | tr a-z- A-Z_)_RUNNER"
-env "$runner=$ROOT/$lab/in.sh" "$CARGO" test "${package[@]}" -- \
+GODB_IMAGES="$CARGO_TARGET_DIR/image" env "$runner=$ROOT/$lab/in.sh" \
+  "$CARGO" test "${package[@]}" -- \
   --test-threads "${CLUSTER_TEST_THREADS:-3}" --show-output "$@"
 timed "tests"
