@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # in.sh COMMAND...: runs it inside the cluster's namespaces, as its administrator, with kubectl, helm
 # and ctr set up. Files are the machine's; the network is the cluster's: pods and services answer.
+set -euo pipefail
 source "$(dirname "$0")/paths.sh"
 
 pid=$(cluster_pid) || die "there is no cluster; make cluster starts one"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # load.sh FILE...: puts image archives into the cluster's container runtime, as a registry would.
+set -euo pipefail
 source "$(dirname "$0")/paths.sh"
 
 if [ $# -eq 0 ]; then die "which image? make cluster-load IMAGE=file"; fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts a one-node Kubernetes cluster in namespaces of its own: nothing in it can reach another
 # machine, and the end of its first process is the end of every server, container and mount in it.
+set -euo pipefail
 source "$(dirname "$0")/paths.sh"
 
 "$HERE/build.sh"
