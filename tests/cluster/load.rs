@@ -178,10 +178,11 @@ impl Record {
         self.requests += 1;
         let headers = [("Content-Type", "application/json")];
         let began = Instant::now();
-        let answer = client.socket().and_then(|socket| {
-            socket.get_ref().set_read_timeout(Some(PATIENCE))?;
-            client.try_request(method, path, &headers, body.as_bytes())
-        });
+        let patient = client
+            .socket()
+            .and_then(|socket| socket.get_ref().set_read_timeout(Some(PATIENCE)));
+        let answer =
+            patient.and_then(|()| client.try_request(method, path, &headers, body.as_bytes()));
         self.longest = self.longest.max(began.elapsed());
         match answer {
             // The first replacement makes the document.
