@@ -6,7 +6,7 @@ lab=tests/cluster/lab
 
 seconds=$SECONDS
 timed() { # what
-  printf -- '-- %s: %s s\n' "$1" "$((SECONDS - seconds))"
+  say "$((SECONDS - seconds)) s: $1"
   seconds=$SECONDS
 }
 scripts/image.sh
