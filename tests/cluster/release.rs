@@ -40,8 +40,8 @@ const NEXT_VERSIONED: &str = concat!("localhost/godb-next:", env!("CARGO_PKG_VER
 fn kinds() {
     static KINDS: Once = Once::new();
     KINDS.call_once(|| {
-        for (old, new) in [(IMAGE, NEXT), (IMAGE, VERSIONED), (IMAGE, NEXT_VERSIONED)] {
-            succeeded("ctr", &["images", "tag", "--force", old, new], "");
+        for new in [NEXT, VERSIONED, NEXT_VERSIONED] {
+            succeeded("ctr", &["images", "tag", "--force", IMAGE, new], "");
         }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/godb/files/crds");
         succeeded(
