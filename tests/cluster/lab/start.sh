@@ -33,11 +33,13 @@ if [ -z "$pid" ]; then
   die "no namespaces could be made (unshare ${NAMESPACES[*]}): this needs root with CAP_SYS_ADMIN"
 fi
 echo "$pid $(process_began "$pid")" >"$LAB/pid"
+trap 'echo "error: the start was cut off; what there is of the cluster is ended" >&2; "$HERE/stop.sh"' EXIT
 
 # Each step is printed as it is done. init.sh writes "ready" as the last.
 shown=0
 for _ in $(seq 1200); do
-  total=$(cat "$LAB/log/steps" 2>/dev/null | wc -l)
+  total=0
+  if [ -e "$LAB/log/steps" ]; then total=$(wc -l <"$LAB/log/steps"); fi
   if [ "$total" -gt "$shown" ]; then
     sed -n "$((shown + 1)),${total}p" "$LAB/log/steps"
     shown=$total
@@ -47,10 +49,12 @@ for _ in $(seq 1200); do
     tail -n 30 "$LAB/log/init.log" >&2
     tail -n 5 "$LAB"/log/*.log >"$LAB.log" 2>&1 || true
     "$HERE/stop.sh" >/dev/null
+    trap - EXIT
     die "the cluster did not start; the ends of all its logs are in $LAB.log"
   fi
   sleep 0.1
 done
+trap - EXIT
 [ -e "$LAB/ready" ] || die "not ready after 120 s; the logs are in $LAB/log, make cluster-down ends it"
 cat <<END
 
