@@ -18,10 +18,16 @@ mkdir -p "$LAB/log"
 chmod 0755 "$LAB"
 echo "started $(date '+%F %T') from $ROOT" >"$LAB/who"
 cat /proc/sys/vm/overcommit_memory /proc/sys/kernel/panic /proc/sys/kernel/panic_on_oops >"$LAB/sysctl"
+# The cluster outlives whoever called, so it takes along nothing that the caller holds open: a lock,
+# a pipe that somebody reads to its end.
+for fd in /proc/$$/fd/*; do
+  fd=${fd##*/}
+  if [ "$fd" -gt 2 ] && [ "$fd" -ne 255 ]; then eval "exec $fd>&-"; fi
+done
 say "starting the cluster"
 LAB=$LAB PROGRAMS=$PROGRAMS CGROUP=$CGROUP PATH="$PROGRAMS/bin:$PATH:/usr/sbin:/sbin" \
   setsid unshare "${NAMESPACES[@]}" --fork --kill-child --mount-proc \
-  bash "$HERE/init.sh" </dev/null >"$LAB/log/init.log" 2>&1 9>&- &
+  bash "$HERE/init.sh" </dev/null >"$LAB/log/init.log" 2>&1 &
 unshare=$!
 for _ in $(seq 50); do
   pid=$(tr -d ' ' 2>/dev/null <"/proc/$unshare/task/$unshare/children" || true)
