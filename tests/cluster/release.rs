@@ -37,7 +37,7 @@ const VERSIONED: &str = concat!("localhost/godb:", env!("CARGO_PKG_VERSION"));
 const NEXT_VERSIONED: &str = concat!("localhost/godb-next:", env!("CARGO_PKG_VERSION"));
 
 /// The kinds and images, once for all tests: releases of the tests do not own the kinds.
-fn kinds() {
+pub fn kinds() {
     static KINDS: Once = Once::new();
     KINDS.call_once(|| {
         for new in [NEXT, VERSIONED, NEXT_VERSIONED] {
