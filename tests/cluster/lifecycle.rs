@@ -48,6 +48,8 @@ fn the_first_document_comes_from_another_pod_and_outlives_the_operator() {
         &[
             "import",
             "-",
+            "--id-prefix",
+            "people",
             "--collection",
             "people",
             "--url",
