@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::instance::Instance;
-use crate::kube::{Namespace, wait};
+use crate::kube::{Namespace, wait, word};
 use crate::load::{Load, Shape};
 use crate::release::{Release, SOON, beside_others};
 
@@ -55,11 +55,7 @@ fn durability_and_interval_change_under_load_without_a_restart() {
 
 /// A setting as the node says that it is in force.
 fn in_force(config: &Value, key: &str) -> String {
-    let setting = &config[key];
-    let value = setting.get("value").unwrap_or(setting);
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    word(&config["live"][key]).to_owned()
 }
 
 #[test]
@@ -131,5 +127,5 @@ fn what_is_changed_by_hand_goes_back() {
     });
     println!("a deleted Service: back after {took:.1?}");
     people.wait_pod_ready();
-    let _ = before;
+    println!("before {before:?}, now {:?}", people.life());
 }
