@@ -243,7 +243,7 @@ def main():
             "kubectl drain and uncordon, until Ready",
             lambda: (
                 run("kubectl", "drain", "node1", "--pod-selector=drain=demo",
-                    "--ignore-daemonsets", "--timeout=90s"),
+                    "--delete-emptydir-data", "--timeout=90s"),
                 run("kubectl", "uncordon", "node1"),
             ),
         ),

@@ -145,7 +145,17 @@ fn no_acknowledged_write_is_lost_by_a_kill_a_deleted_pod_or_a_drain() {
     );
     survives(&people, "kubectl drain, uncordon", || {
         let ours = format!("--pod-selector=drain={}", namespace.name);
-        let drained = run("kubectl", &["drain", "node1", &ours, "--timeout=60s"], "");
+        let drained = run(
+            "kubectl",
+            &[
+                "drain",
+                "node1",
+                &ours,
+                "--delete-emptydir-data",
+                "--timeout=60s",
+            ],
+            "",
+        );
         // Whatever came of it: other tests need the machine.
         succeeded("kubectl", &["uncordon", "node1"], "");
         assert!(

@@ -113,6 +113,8 @@ fn write(address: SocketAddr, writer: usize, shape: Shape, stop: &AtomicBool) ->
     };
     let mut client = Client::new(address);
     let mut last_success = Instant::now();
+    let replaced = document(&replaced_id(writer), 0, shape.document_bytes).to_string();
+    client.post("/collections/load", &replaced).expect(201);
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
