@@ -121,7 +121,7 @@ fn a_class_that_cannot_grow_says_so_and_nothing_shrinks() {
     println!("another class: {said}");
 
     people.patch(&json!({"storage": {"size": "10Ti"}}));
-    let condition = people.wait_message("StorageResizing", "False", "expan");
+    let condition = people.wait_message("StorageResizing", "False", "support resize");
     println!(
         "cannot grow: {} {}",
         word(&condition["reason"]),
