@@ -13,6 +13,9 @@ use crate::names::MANAGER;
 /// Keys by which elements of a list are told apart, the most specific first.
 const KEYS: [&str; 5] = ["mountPath", "containerPort", "port", "name", "uid"];
 
+/// Maps that are one value: what is in them and not wanted is a difference too.
+const WHOLE: [&str; 2] = [".spec.selector", ".spec.template.spec.nodeSelector"];
+
 /// The path of the first difference, `None` if there is none.
 pub fn first(live: &Value, desired: &Value) -> Option<String> {
     wanted("", live, desired).or_else(|| unwanted(live, desired))
@@ -22,6 +25,11 @@ pub fn first(live: &Value, desired: &Value) -> Option<String> {
 pub fn wanted(path: &str, live: &Value, desired: &Value) -> Option<String> {
     match (live, desired) {
         (_, Value::Null) => None,
+        (Value::Object(found), Value::Object(whole))
+            if WHOLE.contains(&path) && found.len() != whole.len() =>
+        {
+            Some(path.to_owned())
+        }
         (Value::Object(live), Value::Object(desired)) => desired.iter().find_map(|(key, value)| {
             let path = format!("{path}.{key}");
             match live.get(key) {
@@ -174,6 +182,16 @@ mod tests {
             &json!({"l": []}),
             &json!({"l": [{"name": "x"}]}),
             Some(".l[x]"),
+        );
+    }
+
+    #[test]
+    fn a_selector_is_one_value() {
+        let live = json!({"spec": {"selector": {"app": "a", "stray": "b"}}});
+        check(
+            &live,
+            &json!({"spec": {"selector": {"app": "a"}}}),
+            Some(".spec.selector"),
         );
     }
 
