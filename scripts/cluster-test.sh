@@ -6,7 +6,7 @@ lab=tests/cluster/lab
 
 seconds=$SECONDS
 timed() { # what
-  printf -- '-- %s: %s s\n' "$1" "$((SECONDS - seconds))"
+  say "$((SECONDS - seconds)) s: $1"
   seconds=$SECONDS
 }
 scripts/image.sh
@@ -20,9 +20,17 @@ if ! $lab/in.sh true 2>/dev/null; then
   timed "cluster"
 fi
 $lab/load.sh "$CARGO_TARGET_DIR"/image/godb{,-operator}.tar
+failed=0
+if [ $# -eq 0 ]; then
+  for helm in helm3 helm; do
+    $lab/in.sh tests/chart/lifecycle.sh "$helm" || failed=1
+    timed "life of a release under $helm"
+  done
+fi
 # The test program itself runs inside of the cluster's namespaces; how many tests at once is a
 # question of memory and of what else they measure.
 runner="CARGO_TARGET_$(rustc --print host-tuple | tr a-z- A-Z_)_RUNNER"
-env "$runner=$ROOT/$lab/in.sh" "$CARGO" test "${package[@]}" -- \
-  --test-threads "${CLUSTER_TEST_THREADS:-3}" --show-output "$@"
+GODB_IMAGES="$CARGO_TARGET_DIR/image" env "$runner=$ROOT/$lab/in.sh" \
+  "$CARGO" test "${package[@]}" -- --test-threads "${CLUSTER_TEST_THREADS:-3}" --show-output "$@" || failed=1
 timed "tests"
+exit $failed

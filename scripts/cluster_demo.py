@@ -193,7 +193,7 @@ def main():
     url = ("--collection", "people", "--url", "http://people:8080")
     step(
         "the first document, from another pod",
-        lambda: client_pod("writer", "import", "-", *url, stdin='{"_id":"ada","name":"Ada","born":1815}\n'),
+        lambda: client_pod("writer", "import", "-", "--id-prefix", "first", *url, stdin='{"_id":"ada","name":"Ada","born":1815}\n'),
     )
     read = step("read back, from a third pod", lambda: client_pod("reader", "export", *url))
     if '{"_id":"ada","name":"Ada","born":1815}' not in read:

@@ -8,10 +8,10 @@ shift 3
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/root" "$work/image/blobs/sha256"
-install -m 0755 "$@" "$work/root/"
+mkdir -p "$work/files" "$work/image/blobs/sha256"
+install -m 0755 "$@" "$work/files/"
 archive() { tar --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$1" -cf "$2" "${@:3}"; }
-archive "$work/root" "$work/layer" $(ls "$work/root")
+archive "$work/files" "$work/layer" $(ls "$work/files")
 
 blob() { # file: moves it among the blobs, prints its digest
   local digest

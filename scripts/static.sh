@@ -8,7 +8,7 @@ packages=() binaries=()
 for part in "$@"; do
   case $part in
     node) packages+=(--package godb) binaries+=(godb) ;;
-    operator) packages+=(--package godb-operator) binaries+=(godb-operator) ;;
+    operator) packages+=(--package "path+file://$ROOT/operator") binaries+=(godb-operator) ;;
     *) die "nothing called $part: node, operator" ;;
   esac
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check there is, or the parts named as arguments: fmt clippy deny tidy tests cluster.
+# Every check there is, or the parts named as arguments: fmt clippy deny tidy tests chart cluster.
 # All parts run even when one fails; the last line counts what passed and what failed.
 source "$(dirname "$0")/env.sh"
 source scripts/tools.sh
@@ -22,6 +22,9 @@ tests() {
   build_node dev
   "$CARGO" test --locked --no-fail-fast
 }
+
+# The Helm chart, as far as it can be tested without a cluster.
+chart() { scripts/chart.sh; }
 
 # A real Kubernetes on this machine, with our images, operator and chart in it.
 cluster() {
@@ -56,10 +59,10 @@ part() {
   echo "$name $((SECONDS - started)) $(count "$name" "$rc" "$log")" >>"$LOGS/parts"
 }
 
-if [ $# -eq 0 ]; then set -- fmt clippy deny tests cluster; fi
+if [ $# -eq 0 ]; then set -- fmt clippy deny tests chart cluster; fi
 for name in "$@"; do
   case $name in
-    fmt | clippy | deny | tidy | tests | cluster) part "$name" ;;
+    fmt | clippy | deny | tidy | tests | chart | cluster) part "$name" ;;
     *) die "no part called $name" ;;
   esac
 done

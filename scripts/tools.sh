@@ -77,3 +77,22 @@ use_advisory_archive() {
   export GIT_CONFIG_KEY_0="url.file://$repository.insteadOf"
   export GIT_CONFIG_VALUE_0="$ADVISORY_URL"
 }
+
+# helm-docs and helm-unittest from the Go module proxy, with every module pinned in the folder's
+# go.sum. Helm itself comes with the test cluster's programs (tests/cluster/lab/build.sh).
+need_chart_tools() {
+  local folder=$ROOT/tests/chart/tools made_from
+  command -v go >/dev/null || die "the chart's tools are built with Go 1.26 or newer; there is no go in PATH"
+  made_from=$( (go version; cat "$folder"/go.*) | sha256sum)
+  if [ "$(cat "$TOOLS/chart-made-from" 2>/dev/null)" = "$made_from" ]; then return; fi
+  say "building helm-docs and helm-unittest into $TOOLS (once: a minute)"
+  mkdir -p "$TOOLS/bin"
+  (
+    cd "$folder"
+    export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-mod=readonly -modcacherw"
+    export GOMODCACHE="$CACHE/build/mod" GOCACHE="$CACHE/build/go"
+    go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$TOOLS/bin/" tool
+  )
+  rm -rf "$CACHE/build"
+  printf '%s\n' "$made_from" >"$TOOLS/chart-made-from"
+}

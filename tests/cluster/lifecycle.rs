@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::instance::{Instance, manifest};
 use crate::kube::{Namespace, wait, word};
-use crate::release::{Release, SOON, alone, beside_others};
+use crate::release::{Release, SOON, alone, beside_others, kinds};
 
 /// `kubectl run` of the node's image under restricted security: the image has no shell, but it
 /// imports and exports.
@@ -48,6 +48,8 @@ fn the_first_document_comes_from_another_pod_and_outlives_the_operator() {
         &[
             "import",
             "-",
+            "--id-prefix",
+            "people",
             "--collection",
             "people",
             "--url",
@@ -97,7 +99,7 @@ fn the_first_document_comes_from_another_pod_and_outlives_the_operator() {
 fn what_cannot_work_is_refused_with_what_to_do() {
     let _turn = beside_others();
     let namespace = Namespace::new("refused");
-    let _release = Release::install(&namespace);
+    kinds();
     for (name, spec, said) in [
         ("people", json!({"storage": {"size": "-1Gi"}}), "size"),
         ("people", json!({"storage": {"size": "lots"}}), "size"),

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use godb_tests::Client;
 use serde_json::{Value, json};
 
+/// How long an answer is waited for: from a pod that is gone there comes none, not even an end.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between a failed request and the next, as a client that waits a little.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Every so many new documents, the writer replaces one that it replaced before.
@@ -36,7 +38,7 @@ struct Record {
     requests: u64,
     failures: Vec<String>,
     longest: Duration,
-    /// From the first failure in a row to the next success, the longest one.
+    /// From a success to the next, the longest one.
     outage: Duration,
 }
 
@@ -110,7 +112,7 @@ fn write(address: SocketAddr, writer: usize, shape: Shape, stop: &AtomicBool) ->
         ..Record::default()
     };
     let mut client = Client::new(address);
-    let mut failing_since: Option<Instant> = None;
+    let mut last_success = Instant::now();
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
@@ -146,12 +148,10 @@ fn write(address: SocketAddr, writer: usize, shape: Shape, stop: &AtomicBool) ->
             record.send(&mut client, "GET", &path, "", 200);
         }
         if client.is_connected() {
-            if let Some(since) = failing_since.take() {
-                record.outage = record.outage.max(since.elapsed());
-            }
+            record.outage = record.outage.max(last_success.elapsed());
+            last_success = Instant::now();
             std::thread::sleep(shape.pace);
         } else {
-            failing_since.get_or_insert_with(Instant::now);
             std::thread::sleep(PAUSE);
         }
     }
@@ -178,7 +178,11 @@ impl Record {
         self.requests += 1;
         let headers = [("Content-Type", "application/json")];
         let began = Instant::now();
-        let answer = client.try_request(method, path, &headers, body.as_bytes());
+        let patient = client
+            .socket()
+            .and_then(|socket| socket.get_ref().set_read_timeout(Some(PATIENCE)));
+        let answer =
+            patient.and_then(|()| client.try_request(method, path, &headers, body.as_bytes()));
         self.longest = self.longest.max(began.elapsed());
         match answer {
             // The first replacement makes the document.

@@ -16,6 +16,7 @@ mod audit;
 mod kube;
 mod load;
 
+mod images;
 mod instance;
 mod release;
 
@@ -24,6 +25,7 @@ mod lifecycle;
 mod operator;
 mod policies;
 mod quiet;
+mod readme;
 mod recovery;
 mod settings;
 mod stopped;

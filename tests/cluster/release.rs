@@ -37,11 +37,11 @@ const VERSIONED: &str = concat!("localhost/godb:", env!("CARGO_PKG_VERSION"));
 const NEXT_VERSIONED: &str = concat!("localhost/godb-next:", env!("CARGO_PKG_VERSION"));
 
 /// The kinds and images, once for all tests: releases of the tests do not own the kinds.
-fn kinds() {
+pub fn kinds() {
     static KINDS: Once = Once::new();
     KINDS.call_once(|| {
-        for (old, new) in [(IMAGE, NEXT), (IMAGE, VERSIONED), (IMAGE, NEXT_VERSIONED)] {
-            succeeded("ctr", &["images", "tag", "--force", old, new], "");
+        for new in [NEXT, VERSIONED, NEXT_VERSIONED] {
+            succeeded("ctr", &["images", "tag", "--force", IMAGE, new], "");
         }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/godb/files/crds");
         succeeded(

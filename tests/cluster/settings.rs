@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::instance::Instance;
-use crate::kube::{Namespace, wait};
+use crate::kube::{Namespace, wait, word};
 use crate::load::{Load, Shape};
 use crate::release::{Release, SOON, beside_others};
 
@@ -55,12 +55,10 @@ fn durability_and_interval_change_under_load_without_a_restart() {
 
 /// A setting as the node says that it is in force.
 fn in_force(config: &Value, key: &str) -> String {
-    let setting = &config[key];
-    let value = setting.get("value").unwrap_or(setting);
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    word(&config["live"][key]).to_owned()
 }
+
+const LABEL: &str = "app.kubernetes.io/name";
 
 #[test]
 fn what_is_changed_by_hand_goes_back() {
@@ -77,6 +75,18 @@ fn what_is_changed_by_hand_goes_back() {
     });
     println!("the node's own setting: back after {took:.1?}");
 
+    // A foreign annotation is not ours to remove.
+    namespace.kubectl(&[
+        "annotate",
+        "service",
+        "people",
+        "example.com/owner=somebody",
+    ]);
+    let config = namespace.get("configmaps", "people-config");
+    let (file, _) = config["data"]
+        .as_object()
+        .and_then(|data| data.iter().next())
+        .expect("a file");
     for (kind, name, patch, pointer) in [
         (
             "services",
@@ -87,49 +97,66 @@ fn what_is_changed_by_hand_goes_back() {
         (
             "services",
             "people",
-            json!({"metadata": {"labels": {"app.kubernetes.io/name": "x"}}}),
+            json!({"metadata": {"labels": {LABEL: "x"}}}),
             "/metadata/labels",
+        ),
+        (
+            "services",
+            "people-headless",
+            json!({"spec": {"publishNotReadyAddresses": false}}),
+            "/spec",
         ),
         (
             "serviceaccounts",
             "people",
-            json!({"metadata": {"labels": {"app.kubernetes.io/name": "x"}}}),
+            json!({"metadata": {"labels": {LABEL: "x"}}}),
+            "/metadata/labels",
+        ),
+        (
+            "configmaps",
+            "people-config",
+            json!({"data": {file: "durability: none"}}),
+            "/data",
+        ),
+        (
+            "persistentvolumeclaims",
+            "data-people-0",
+            json!({"metadata": {"labels": {LABEL: "x"}}}),
             "/metadata/labels",
         ),
         (
             "statefulsets",
             "people",
-            json!({"spec": {"replicas": 0}}),
-            "/spec/replicas",
+            json!({"metadata": {"labels": {LABEL: "x"}}}),
+            "/metadata/labels",
         ),
     ] {
         let good = namespace.get(kind, name).pointer(pointer).cloned();
         assert!(namespace.patch(kind, name, &patch).status < 300, "{kind}");
         let (_, took) = wait(&format!("{kind}/{name} {pointer} is back"), SOON, || {
-            let now = namespace.get(kind, name).pointer(pointer).cloned();
-            // A label that nobody of ours set may stay; what we set must be back.
-            let back = match (&good, &now) {
-                (Some(Value::Object(good)), Some(Value::Object(now))) => {
-                    good.iter().all(|(key, value)| now.get(key) == Some(value))
-                }
-                _ => good == now,
-            };
-            back.then_some(())
+            (namespace.get(kind, name).pointer(pointer).cloned() == good).then_some(())
         });
-        println!("{kind} {pointer}: back after {took:.1?}");
+        println!("{kind}/{name} {pointer}: back after {took:.1?}");
     }
-    // A foreign annotation is not ours to remove.
-    namespace.kubectl(&[
-        "annotate",
-        "service",
-        "people",
-        "example.com/owner=somebody",
-    ]);
-    namespace.kubectl(&["delete", "service", "people"]);
-    let (_, took) = wait("the Service is made again", SOON, || {
-        namespace.find("services", "people")
+    let service = namespace.get("services", "people");
+    assert_eq!(
+        service["metadata"]["annotations"]["example.com/owner"],
+        "somebody"
+    );
+    assert_eq!(people.life(), before, "none of this restarts the pod");
+
+    for (kind, name) in [("services", "people"), ("configmaps", "people-config")] {
+        namespace.kubectl(&["delete", kind, name]);
+        let (_, took) = wait("it is made again", SOON, || namespace.find(kind, name));
+        println!("deleted {kind}/{name}: back after {took:.1?}");
+    }
+    assert_eq!(people.life(), before, "none of this restarts the pod");
+    namespace
+        .patch("statefulsets", "people", &json!({"spec": {"replicas": 0}}))
+        .expect(200);
+    let (_, took) = wait("one replica is back", SOON, || {
+        (namespace.get("statefulsets", "people")["spec"]["replicas"] == 1).then_some(())
     });
-    println!("a deleted Service: back after {took:.1?}");
-    people.wait_pod_ready();
-    let _ = before;
+    println!("replicas 0: back after {took:.1?}");
+    people.wait_ready();
 }

@@ -106,13 +106,16 @@ fn an_instance_heals_when_its_spec_is_corrected() {
     );
     println!("memory corrected: Ready after {:.1?}", people.wait_ready());
 
-    people.patch(&json!({"auth": {"secretRef": {"name": "no-such-secret"}}}));
-    let condition = people.wait_message("Ready", "False", "no-such-secret");
+    people.patch(&json!({"scheduling": {"nodeSelector": {"disk": "fast"}}}));
+    let condition = people.wait_message("Ready", "False", "selector");
     println!(
-        "no such Secret: {} {}",
+        "no such label: {} {}",
         word(&condition["reason"]),
         word(&condition["message"])
     );
-    people.patch(&json!({"auth": null}));
-    println!("Secret corrected: Ready after {:.1?}", people.wait_ready());
+    people.patch(&json!({"scheduling": {"nodeSelector": null}}));
+    println!(
+        "selector corrected: Ready after {:.1?}",
+        people.wait_ready()
+    );
 }

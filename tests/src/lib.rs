@@ -15,6 +15,7 @@ pub mod client;
 pub mod history;
 pub mod node;
 pub mod random;
+pub mod readme;
 
 pub use client::{Client, Response};
 pub use node::{Node, NodeOptions, run_godb};

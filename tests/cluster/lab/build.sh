@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds every program of the test cluster from one Go module into the cache folder, once.
 # Only package registries are needed: the Go module proxy and the Debian mirror.
+set -euo pipefail
 source "$(dirname "$0")/paths.sh"
 
 need_packages runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables ip:iproute2 \

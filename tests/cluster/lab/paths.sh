@@ -1,6 +1,7 @@
 # Sourced by the scripts beside it: where the cluster's programs and its state are.
 FROM=$PWD
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+set -euo pipefail
 source "$HERE/../../../scripts/env.sh"
 source scripts/tools.sh
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts a one-node Kubernetes cluster in namespaces of its own: nothing in it can reach another
 # machine, and the end of its first process is the end of every server, container and mount in it.
+set -euo pipefail
 source "$(dirname "$0")/paths.sh"
 
 "$HERE/build.sh"
@@ -17,10 +18,16 @@ mkdir -p "$LAB/log"
 chmod 0755 "$LAB"
 echo "started $(date '+%F %T') from $ROOT" >"$LAB/who"
 cat /proc/sys/vm/overcommit_memory /proc/sys/kernel/panic /proc/sys/kernel/panic_on_oops >"$LAB/sysctl"
+# The cluster outlives whoever called, so it takes along nothing that the caller holds open: a lock,
+# a pipe that somebody reads to its end.
+for fd in /proc/$$/fd/*; do
+  fd=${fd##*/}
+  if [ "$fd" -gt 2 ] && [ "$fd" -ne 255 ]; then eval "exec $fd>&-"; fi
+done
 say "starting the cluster"
 LAB=$LAB PROGRAMS=$PROGRAMS CGROUP=$CGROUP PATH="$PROGRAMS/bin:$PATH:/usr/sbin:/sbin" \
   setsid unshare "${NAMESPACES[@]}" --fork --kill-child --mount-proc \
-  bash "$HERE/init.sh" </dev/null >"$LAB/log/init.log" 2>&1 9>&- &
+  bash "$HERE/init.sh" </dev/null >"$LAB/log/init.log" 2>&1 &
 unshare=$!
 for _ in $(seq 50); do
   pid=$(tr -d ' ' 2>/dev/null <"/proc/$unshare/task/$unshare/children" || true)
@@ -32,11 +39,13 @@ if [ -z "$pid" ]; then
   die "no namespaces could be made (unshare ${NAMESPACES[*]}): this needs root with CAP_SYS_ADMIN"
 fi
 echo "$pid $(process_began "$pid")" >"$LAB/pid"
+trap 'echo "error: the start was cut off; what there is of the cluster is ended" >&2; "$HERE/stop.sh"' EXIT
 
 # Each step is printed as it is done. init.sh writes "ready" as the last.
 shown=0
 for _ in $(seq 1200); do
-  total=$(cat "$LAB/log/steps" 2>/dev/null | wc -l)
+  total=0
+  if [ -e "$LAB/log/steps" ]; then total=$(wc -l <"$LAB/log/steps"); fi
   if [ "$total" -gt "$shown" ]; then
     sed -n "$((shown + 1)),${total}p" "$LAB/log/steps"
     shown=$total
@@ -46,10 +55,12 @@ for _ in $(seq 1200); do
     tail -n 30 "$LAB/log/init.log" >&2
     tail -n 5 "$LAB"/log/*.log >"$LAB.log" 2>&1 || true
     "$HERE/stop.sh" >/dev/null
+    trap - EXIT
     die "the cluster did not start; the ends of all its logs are in $LAB.log"
   fi
   sleep 0.1
 done
+trap - EXIT
 [ -e "$LAB/ready" ] || die "not ready after 120 s; the logs are in $LAB/log, make cluster-down ends it"
 cat <<END
 

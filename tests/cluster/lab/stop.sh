@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Ends the cluster and removes all that it was. Its volumes and their data go with it.
+set -euo pipefail
 source "$(dirname "$0")/paths.sh"
 
 become_root "$HERE/stop.sh"
