@@ -30,7 +30,9 @@ pub struct Write {
 impl Audit {
     /// From now on.
     pub fn begin() -> Self {
-        let from = std::fs::metadata(LOG).expect("the cluster keeps an audit log").len();
+        let from = std::fs::metadata(LOG)
+            .expect("the cluster keeps an audit log")
+            .len();
         Self { from }
     }
 
@@ -40,7 +42,8 @@ impl Audit {
         std::thread::sleep(Duration::from_millis(300));
         let user = format!("system:serviceaccount:{namespace}:{account}");
         let mut file = File::open(LOG).expect("the audit log");
-        file.seek(SeekFrom::Start(self.from)).expect("a place in it");
+        file.seek(SeekFrom::Start(self.from))
+            .expect("a place in it");
         let lines = BufReader::new(file).lines();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut writes = Vec::new();

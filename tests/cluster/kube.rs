@@ -94,7 +94,13 @@ impl Namespace {
             "metadata": {"name": name, "labels": {
                 "pod-security.kubernetes.io/enforce": "restricted", "godb-test": subject}},
         });
-        request("POST", "/api/v1/namespaces", "application/json", &body.to_string()).expect(201);
+        request(
+            "POST",
+            "/api/v1/namespaces",
+            "application/json",
+            &body.to_string(),
+        )
+        .expect(201);
         Self { name }
     }
 
@@ -113,13 +119,20 @@ impl Namespace {
 
     /// All objects of a kind.
     pub fn list(&self, kind: &str) -> Vec<Value> {
-        let list = request("GET", &path(kind, &self.name, ""), "", "").expect(200).json();
+        let list = request("GET", &path(kind, &self.name, ""), "", "")
+            .expect(200)
+            .json();
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
     /// A new object; the answer, whatever it is.
     pub fn create(&self, kind: &str, object: &Value) -> Response {
-        request("POST", &path(kind, &self.name, ""), "application/json", &object.to_string())
+        request(
+            "POST",
+            &path(kind, &self.name, ""),
+            "application/json",
+            &object.to_string(),
+        )
     }
 
     /// A merge patch, as `kubectl patch --type merge` sends it; the answer, whatever it is.
@@ -163,7 +176,8 @@ impl Namespace {
         let mut events = self.list("events");
         events.retain(|event| event["involvedObject"]["name"] == name);
         events.sort_by_key(|event| event["metadata"]["creationTimestamp"].to_string());
-        let text = |event: &Value| format!("{}: {}", word(&event["reason"]), word(&event["message"]));
+        let text =
+            |event: &Value| format!("{}: {}", word(&event["reason"]), word(&event["message"]));
         events.iter().map(text).collect()
     }
 
@@ -171,11 +185,30 @@ impl Namespace {
     fn describe(&self) -> String {
         let mut text = String::new();
         for arguments in [
-            &["get", "godbinstances,statefulsets,pods,persistentvolumeclaims", "-o", "wide"][..],
+            &[
+                "get",
+                "godbinstances,statefulsets,pods,persistentvolumeclaims",
+                "-o",
+                "wide",
+            ][..],
             &["get", "godbinstances", "-o", "jsonpath={.items[*].status}"],
             &["get", "events", "--sort-by", ".lastTimestamp"],
-            &["logs", "--tail", "40", "--selector", "app.kubernetes.io/name=godb", "--prefix"],
-            &["logs", "--tail", "60", "--selector", "app.kubernetes.io/name=godb-operator", "--prefix"],
+            &[
+                "logs",
+                "--tail",
+                "40",
+                "--selector",
+                "app.kubernetes.io/name=godb",
+                "--prefix",
+            ],
+            &[
+                "logs",
+                "--tail",
+                "60",
+                "--selector",
+                "app.kubernetes.io/name=godb-operator",
+                "--prefix",
+            ],
         ] {
             let output = self.try_kubectl(arguments);
             text.push_str(&format!("$ kubectl {}\n", arguments.join(" ")));
@@ -189,9 +222,18 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("-- {} as the failed test left it:\n{}", self.name, self.describe());
+            println!(
+                "-- {} as the failed test left it:\n{}",
+                self.name,
+                self.describe()
+            );
         }
-        request("DELETE", &format!("/api/v1/namespaces/{}", self.name), "", "");
+        request(
+            "DELETE",
+            &format!("/api/v1/namespaces/{}", self.name),
+            "",
+            "",
+        );
     }
 }
 

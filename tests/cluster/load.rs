@@ -59,7 +59,11 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { writers: 4, pace: Duration::from_millis(4), document_bytes: 300 }
+        Self {
+            writers: 4,
+            pace: Duration::from_millis(4),
+            document_bytes: 300,
+        }
     }
 }
 
@@ -91,13 +95,20 @@ impl Load {
     /// Ends it.
     pub fn stop(self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
-        let records = self.writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        let records = self
+            .writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap())
+            .collect();
         Report { records }
     }
 }
 
 fn write(address: SocketAddr, writer: usize, shape: Shape, stop: &AtomicBool) -> Record {
-    let mut record = Record { number: writer, ..Record::default() };
+    let mut record = Record {
+        number: writer,
+        ..Record::default()
+    };
     let mut client = Client::new(address);
     let mut failing_since: Option<Instant> = None;
     let mut number = 0;
@@ -106,7 +117,13 @@ fn write(address: SocketAddr, writer: usize, shape: Shape, stop: &AtomicBool) ->
         let new = document(&id(writer, number), number, shape.document_bytes);
         // Of unknown outcome until there is an answer.
         record.made.insert(number, false);
-        match record.send(&mut client, "POST", "/collections/load", &new.to_string(), 201) {
+        match record.send(
+            &mut client,
+            "POST",
+            "/collections/load",
+            &new.to_string(),
+            201,
+        ) {
             Outcome::Done => {
                 record.made.insert(number, true);
             }
@@ -150,7 +167,14 @@ enum Outcome {
 }
 
 impl Record {
-    fn send(&mut self, client: &mut Client, method: &str, path: &str, body: &str, success: u16) -> Outcome {
+    fn send(
+        &mut self,
+        client: &mut Client,
+        method: &str,
+        path: &str,
+        body: &str,
+        success: u16,
+    ) -> Outcome {
         self.requests += 1;
         let headers = [("Content-Type", "application/json")];
         let began = Instant::now();
@@ -158,12 +182,19 @@ impl Record {
         self.longest = self.longest.max(began.elapsed());
         match answer {
             // The first replacement makes the document.
-            Ok(answer) if answer.status == success || (method == "PUT" && answer.status == 201) => Outcome::Done,
+            Ok(answer) if answer.status == success || (method == "PUT" && answer.status == 201) => {
+                Outcome::Done
+            }
             Ok(answer) => {
                 let text = answer.text();
-                self.failures.push(format!("{method} {path}: {} {text}", answer.status));
+                self.failures
+                    .push(format!("{method} {path}: {} {text}", answer.status));
                 let unknown = answer.status >= 500 && text.contains("outcome");
-                if unknown { Outcome::Unknown } else { Outcome::Refused }
+                if unknown {
+                    Outcome::Unknown
+                } else {
+                    Outcome::Refused
+                }
             }
             Err(error) => {
                 self.failures.push(format!("{method} {path}: {error}"));
@@ -176,7 +207,10 @@ impl Record {
 impl Report {
     /// Documents whose making was acknowledged.
     pub fn acknowledged(&self) -> usize {
-        self.records.iter().map(|record| record.made.values().filter(|known| **known).count()).sum()
+        self.records
+            .iter()
+            .map(|record| record.made.values().filter(|known| **known).count())
+            .sum()
     }
 
     /// Requests sent.
@@ -186,24 +220,38 @@ impl Report {
 
     /// What the failed requests were told.
     pub fn failures(&self) -> Vec<&String> {
-        self.records.iter().flat_map(|record| &record.failures).collect()
+        self.records
+            .iter()
+            .flat_map(|record| &record.failures)
+            .collect()
     }
 
     /// The longest that a writer could not write.
     pub fn outage(&self) -> Duration {
-        self.records.iter().map(|record| record.outage).max().unwrap_or_default()
+        self.records
+            .iter()
+            .map(|record| record.outage)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The longest that one request took.
     pub fn longest(&self) -> Duration {
-        self.records.iter().map(|record| record.longest).max().unwrap_or_default()
+        self.records
+            .iter()
+            .map(|record| record.longest)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Compares with what the node has: every acknowledged write is there with its value, and
     /// nothing that was never sent or was refused.
     #[track_caller]
     pub fn verify(&self, address: SocketAddr) {
-        let all = Client::new(address).get("/collections/load/find_with_stream").expect(200).json();
+        let all = Client::new(address)
+            .get("/collections/load/find_with_stream")
+            .expect(200)
+            .json();
         let mut found: BTreeMap<String, u64> = BTreeMap::new();
         for document in all.as_array().expect("an array") {
             let id = document["_id"].as_str().expect("an id").to_owned();
@@ -230,7 +278,16 @@ impl Report {
             }
         }
         faults.extend(found.keys().map(|id| format!("NEVER SENT {id}")));
-        assert!(faults.is_empty(), "{} faults, the first: {:?}", faults.len(), &faults[..faults.len().min(10)]);
-        assert!(self.acknowledged() > 20, "the load was a load: {}", self.acknowledged());
+        assert!(
+            faults.is_empty(),
+            "{} faults, the first: {:?}",
+            faults.len(),
+            &faults[..faults.len().min(10)]
+        );
+        assert!(
+            self.acknowledged() > 20,
+            "the load was a load: {}",
+            self.acknowledged()
+        );
     }
 }

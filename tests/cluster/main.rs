@@ -15,3 +15,17 @@
 mod audit;
 mod kube;
 mod load;
+
+mod instance;
+mod release;
+
+mod kills;
+mod lifecycle;
+mod operator;
+mod policies;
+mod quiet;
+mod recovery;
+mod settings;
+mod stopped;
+mod upgrades;
+mod volumes;

@@ -1,0 +1,135 @@
+//! Settings changed while the node runs, and changes by hand that go back.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::instance::Instance;
+use crate::kube::{Namespace, wait};
+use crate::load::{Load, Shape};
+use crate::release::{Release, SOON, beside_others};
+
+#[test]
+fn durability_and_interval_change_under_load_without_a_restart() {
+    let _turn = beside_others();
+    let namespace = Namespace::new("settings");
+    let _release = Release::install(&namespace);
+    let people = Instance::create(
+        &namespace,
+        "people",
+        &json!({"engine": {"durability": "os", "checkpointInterval": "30s"}}),
+    );
+    let before = people.life();
+    drop(people.client());
+    let load = Load::start(people.address(), Shape::default());
+    for (change, seen) in [
+        (json!({"durability": "full"}), ("durability", "full")),
+        (
+            json!({"checkpointInterval": "5s"}),
+            ("checkpoint_interval", "5s"),
+        ),
+        (json!({"durability": "os"}), ("durability", "os")),
+        (
+            json!({"durability": "full", "maxWalSize": "16Mi"}),
+            ("max_wal_size", "16MiB"),
+        ),
+    ] {
+        people.patch(&json!({"engine": change}));
+        let (_, took) = people.wait_condition("ConfigApplied", "True");
+        let (key, value) = seen;
+        let config = people.admin("GET", "/admin/config", "");
+        assert_eq!(in_force(&config, key), value, "{config}");
+        println!("{change}: ConfigApplied after {took:.2?}");
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let report = load.stop();
+    assert_eq!(report.failures(), Vec::<&String>::new());
+    assert_eq!(people.life(), before, "nothing restarted");
+    println!(
+        "{} requests, none failed, the longest took {:.1?}",
+        report.requests(),
+        report.longest()
+    );
+    report.verify(people.address());
+}
+
+/// A setting as the node says that it is in force.
+fn in_force(config: &Value, key: &str) -> String {
+    let setting = &config[key];
+    let value = setting.get("value").unwrap_or(setting);
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[test]
+fn what_is_changed_by_hand_goes_back() {
+    let _turn = beside_others();
+    let namespace = Namespace::new("drift");
+    let _release = Release::install(&namespace);
+    let people = Instance::create(&namespace, "people", &json!({}));
+    let before = people.life();
+
+    people.admin("PUT", "/admin/config", "{\"durability\":\"memory\"}");
+    let (_, took) = wait("the node is back at full", Duration::from_secs(90), || {
+        let config = people.admin("GET", "/admin/config", "");
+        (in_force(&config, "durability") == "full").then_some(())
+    });
+    println!("the node's own setting: back after {took:.1?}");
+
+    for (kind, name, patch, pointer) in [
+        (
+            "services",
+            "people",
+            json!({"spec": {"selector": {"stray": "yes"}}}),
+            "/spec/selector",
+        ),
+        (
+            "services",
+            "people",
+            json!({"metadata": {"labels": {"app.kubernetes.io/name": "x"}}}),
+            "/metadata/labels",
+        ),
+        (
+            "serviceaccounts",
+            "people",
+            json!({"metadata": {"labels": {"app.kubernetes.io/name": "x"}}}),
+            "/metadata/labels",
+        ),
+        (
+            "statefulsets",
+            "people",
+            json!({"spec": {"replicas": 0}}),
+            "/spec/replicas",
+        ),
+    ] {
+        let good = namespace.get(kind, name).pointer(pointer).cloned();
+        assert!(namespace.patch(kind, name, &patch).status < 300, "{kind}");
+        let (_, took) = wait(&format!("{kind}/{name} {pointer} is back"), SOON, || {
+            let now = namespace.get(kind, name).pointer(pointer).cloned();
+            // A label that nobody of ours set may stay; what we set must be back.
+            let back = match (&good, &now) {
+                (Some(Value::Object(good)), Some(Value::Object(now))) => {
+                    good.iter().all(|(key, value)| now.get(key) == Some(value))
+                }
+                _ => good == now,
+            };
+            back.then_some(())
+        });
+        println!("{kind} {pointer}: back after {took:.1?}");
+    }
+    // A foreign annotation is not ours to remove.
+    namespace.kubectl(&[
+        "annotate",
+        "service",
+        "people",
+        "example.com/owner=somebody",
+    ]);
+    namespace.kubectl(&["delete", "service", "people"]);
+    let (_, took) = wait("the Service is made again", SOON, || {
+        namespace.find("services", "people")
+    });
+    println!("a deleted Service: back after {took:.1?}");
+    people.wait_pod_ready();
+    let _ = before;
+}
