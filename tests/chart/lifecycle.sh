@@ -98,12 +98,12 @@ add_field() { # name
 fields() { kubectl get "$definition" --output jsonpath='{.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties}'; }
 
 for image in "${images[@]}"; do ctr images tag --force "localhost/${image%:*}:dev" "ghcr.io/godb/$image" 2>/dev/null >&2; done
-# Namespaces as careful people have them: restricted pods, and a quota that wants every amount named.
+# Namespaces as careful people have them: restricted pods, and a quota that wants amounts named.
 for namespace in godb-system shop; do
   kubectl create namespace "$namespace" >/dev/null
   kubectl label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
   kubectl create quota all --namespace "$namespace" \
-    --hard requests.cpu=4,requests.memory=4Gi,limits.cpu=8,limits.memory=8Gi,pods=20 >/dev/null
+    --hard requests.cpu=4,requests.memory=4Gi,limits.memory=8Gi,pods=20 >/dev/null
 done
 
 for values in "" "watch.namespace=shop,replicas=2"; do
