@@ -35,10 +35,15 @@ fn spec(size: &str) -> GoDbInstanceSpec {
     }
 }
 
+/// The smallest instance there is: a name and a size.
+#[must_use]
+pub fn small(name: &str, size: &str) -> GoDbInstance {
+    GoDbInstance::new(name, spec(size))
+}
+
 /// Name and instance of each example.
 #[must_use]
 pub fn instances() -> Vec<(&'static str, GoDbInstance)> {
-    let small = GoDbInstance::new("people", spec("1Gi"));
     let mut careful = spec("50Gi");
     careful.engine = EngineSpec {
         durability: Durability::Full,
@@ -63,7 +68,7 @@ pub fn instances() -> Vec<(&'static str, GoDbInstance)> {
         claims: None,
     });
     vec![
-        ("small", small),
+        ("small", small("people", "1Gi")),
         ("durable", GoDbInstance::new("orders", careful)),
     ]
 }
