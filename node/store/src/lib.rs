@@ -40,7 +40,7 @@ pub use read::view::View;
 pub use read::{Direction, Entry, Io, KeyRange, VersionedEntry};
 pub use recovery::RecoveryReport;
 pub use recovery::verify::{VerifyReport, verify};
-pub use settings::{Components, Durability, LiveSettings, Settings};
+pub use settings::{Components, Durability, LiveSettings, Settings, WhoSyncs};
 pub use stats::StoreStats;
 pub use store::Store;
 pub use txn::Transaction;

@@ -20,6 +20,8 @@ use crate::sync::{Mutex, lock};
 use crate::table::BlockCache;
 use crate::txn::commit::Pipeline;
 use crate::txn::gate::Writable;
+use crate::txn::publish::SyncBy;
+use crate::txn::syncer::Syncer;
 use crate::txn::ticket::Ticket;
 use crate::txn::{Transaction, driver};
 
@@ -149,7 +151,7 @@ impl Store {
             return self.checkpoint().map(|report| report.lsn);
         }
         let ticket = pipeline.wait_durable(lsn);
-        let synced = pipeline.drive(&mut lock(&pipeline.log), true);
+        let synced = pipeline.drive(&mut pipeline.lock_log(), SyncBy::Now);
         pipeline.work.notify_one();
         synced?;
         ticket.wait()
@@ -243,6 +245,7 @@ impl Inner {
             version,
             counters,
             log,
+            Syncer::new(settings.who_syncs),
             Arc::clone(&components.observer),
         ));
         pipeline
@@ -251,7 +254,7 @@ impl Inner {
         pipeline
             .reservation
             .store(manifest.reservation.0, Ordering::Release);
-        if let (Some(start), Some(log)) = (manifest.log_start, &mut lock(&pipeline.log).log) {
+        if let (Some(start), Some(log)) = (manifest.log_start, &mut pipeline.lock_log().log) {
             supply.retire(log.retire_before(start));
         }
         let checkpointer = Arc::new(Checkpointer {
@@ -327,7 +330,9 @@ impl Inner {
         }
         let mut outcome = Ok(());
         if checkpoint {
-            outcome = pipeline.drive(&mut lock(&pipeline.log), true).map(drop);
+            outcome = pipeline
+                .drive(&mut pipeline.lock_log(), SyncBy::Now)
+                .map(drop);
         }
         self.checkpointer.stop.store(true, Ordering::Release);
         if checkpoint && outcome.is_ok() {
@@ -346,7 +351,7 @@ impl Inner {
                 .poison
                 .set("the store was closed before everything was written".to_owned());
         }
-        pipeline.wake_everyone(&mut lock(&pipeline.log));
+        pipeline.wake_everyone(&mut pipeline.lock_log());
         self.checkpointer.finish();
         lock(&self.locks).clear();
         outcome

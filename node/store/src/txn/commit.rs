@@ -38,8 +38,10 @@ use crate::settings::Durability;
 use crate::sync::{Condvar, Mutex, lock};
 use crate::txn::conflict::{ConflictSlots, KeyHash, KeyHasher};
 use crate::txn::gate::{Gate, Hold};
+use crate::txn::publish::SyncBy;
 use crate::txn::readers::Readers;
-use crate::txn::ticket::{Need, Ticket};
+use crate::txn::syncer::{Claim, Syncer};
+use crate::txn::ticket::{Duty, Need, Ticket};
 use crate::txn::trigger::Trigger;
 use crate::wal::buffer::LogBuffer;
 use crate::wal::frame;
@@ -56,8 +58,14 @@ pub(crate) struct Prepared {
     pub(crate) payload_bytes: usize,
 }
 
-/// How often a committer at `os` writes for others too before it leaves that to the log thread.
-const MOST_INLINE_ROUNDS: usize = 4;
+/// What the section did with a transaction.
+struct Appended {
+    lsn: Lsn,
+    need: Need,
+    /// Its group is for one of those who wait for it.
+    by_committer: bool,
+    wake_log_thread: bool,
+}
 
 /// Someone who waits for an LSN.
 pub(super) struct Waiting {
@@ -79,16 +87,13 @@ pub(crate) struct Section {
     /// Someone waits for a level stronger than the instance's.
     pub(crate) urgent: bool,
     pub(crate) log_thread_sleeps: bool,
+    /// It does, for longer than an idle log may stay without its proof.
+    pub(crate) log_thread_sleeps_long: bool,
+    /// What is in the buffer was left to the log thread, whatever the strategy.
+    pub(crate) handed_over: bool,
     pub(crate) closed: bool,
     /// When the oldest record in the buffer was put there.
     pub(crate) oldest_record: Option<Instant>,
-}
-
-impl Section {
-    /// Transactions that wait for the log.
-    pub(crate) fn gathered(&self) -> usize {
-        self.waiting.len()
-    }
 }
 
 /// What the log's lock guards.
@@ -99,12 +104,10 @@ pub(crate) struct LogState {
     pub(super) waiting: Vec<Waiting>,
     /// Counter changes of LSNs that are not visible yet.
     pub(super) deltas: Vec<(Lsn, u64, i64)>,
-    /// Transactions in the last group, for gathering.
-    pub(crate) last_group: usize,
+    /// Who is to be woken when the log's lock is given back.
+    pub(super) done: Vec<Waker>,
     /// When the log was last written to.
     pub(crate) last_write: Instant,
-    /// Moving average of a sync, in nanoseconds.
-    pub(crate) sync_nanos: u64,
 }
 
 /// See the module. Shared by everything that commits, reads or maintains.
@@ -117,6 +120,7 @@ pub(crate) struct Pipeline {
     pub(crate) hasher: KeyHasher,
     pub(crate) section: Mutex<Section>,
     pub(crate) log: Mutex<LogState>,
+    pub(crate) syncer: Syncer,
     /// Wakes the log thread; goes with `section`.
     pub(crate) work: Condvar,
     pub(crate) observer: Arc<dyn Observer>,
@@ -139,6 +143,7 @@ impl Pipeline {
         version: Version,
         counters: BTreeMap<u64, i64>,
         log: Option<Log>,
+        syncer: Syncer,
         observer: Arc<dyn Observer>,
     ) -> Self {
         let now = Instant::now();
@@ -158,6 +163,8 @@ impl Pipeline {
                 deltas: Vec::new(),
                 urgent: false,
                 log_thread_sleeps: false,
+                log_thread_sleeps_long: false,
+                handed_over: false,
                 closed: false,
                 oldest_record: None,
             }),
@@ -166,10 +173,10 @@ impl Pipeline {
                 log,
                 waiting: Vec::new(),
                 deltas: Vec::new(),
-                last_group: 0,
+                done: Vec::new(),
                 last_write: now,
-                sync_nanos: 0,
             }),
+            syncer,
             work: Condvar::new(),
             observer,
             reservation: AtomicU64::new(0),
@@ -245,15 +252,9 @@ impl Pipeline {
             self.observer.conflict();
             return Err(StoreError::Conflict);
         }
-        let (lsn, need, wake) = self.append(&mut section, prepared, &hashes, ack, waker)?;
+        let appended = self.append(&mut section, prepared, &hashes, ack, waker)?;
         drop(section);
-        self.hand_over(need, wake);
-        Ok(Ticket {
-            pipeline: Arc::clone(self),
-            lsn,
-            need,
-            registered: waker.cloned(),
-        })
+        Ok(self.ticket(appended, waker))
     }
 
     /// Runs `body` inside the section, where its reads cannot be overtaken, and commits what it
@@ -277,55 +278,98 @@ impl Pipeline {
             .iter()
             .map(|(key, _)| self.hasher.hash(key))
             .collect();
-        let (lsn, need, wake) = self.append(&mut section, prepared, &hashes, ack, waker)?;
+        let appended = self.append(&mut section, prepared, &hashes, ack, waker)?;
         drop(section);
-        self.hand_over(need, wake);
-        let pipeline = Arc::clone(self);
-        Ok((
-            value,
-            Ticket {
-                pipeline,
-                lsn,
-                need,
-                registered: waker.cloned(),
+        Ok((value, self.ticket(appended, waker)))
+    }
+
+    fn ticket(self: &Arc<Self>, appended: Appended, waker: Option<&Waker>) -> Ticket {
+        if appended.wake_log_thread {
+            self.work.notify_one();
+        }
+        Ticket {
+            pipeline: Arc::clone(self),
+            lsn: appended.lsn,
+            need: appended.need,
+            registered: waker.cloned(),
+            duty: if appended.by_committer {
+                Duty::Owed
+            } else {
+                Duty::None
             },
-        ))
+        }
     }
 
-    /// Gets what was appended written: at `os` on this thread, which saves two hops, unless another
-    /// one is at it, who then looks again; else by the log thread.
-    fn hand_over(&self, need: Need, wake: bool) {
-        if need == Need::Written && self.level() == Durability::Os {
-            for _ in 0..MOST_INLINE_ROUNDS {
-                let Ok(mut state) = self.log.try_lock() else {
-                    // The holder may not be one that looks again (statistics, say), but the log
-                    // thread does before it sleeps.
-                    if wake {
-                        self.work.notify_one();
-                    }
-                    return;
-                };
-                // A failure reaches the caller by its ticket.
-                let failed = self.drive(&mut state, false).is_err();
-                drop(state);
-                if failed || lock(&self.section).buffer.is_empty() {
-                    return;
-                }
-            }
-            self.work.notify_one();
-        } else if wake {
+    /// Claims what is in the buffer for who waits for `lsn`, unless that is not in it, or someone
+    /// else has claimed it.
+    pub(crate) fn claim(&self, lsn: Lsn) -> Option<Claim> {
+        if self.syncer.is_claimed() {
+            return None;
+        }
+        let section = lock(&self.section);
+        let in_buffer = section.buffer.first_lsn().is_some_and(|first| first <= lsn);
+        (in_buffer && !self.syncer.is_claimed()).then(|| self.syncer.claim())
+    }
+
+    /// Leaves what is in the buffer to the log thread, if `lsn` is still there.
+    pub(crate) fn hand_over(&self, lsn: Lsn) {
+        let mut section = lock(&self.section);
+        if section.buffer.first_lsn().is_some_and(|first| first <= lsn) {
+            section.handed_over = true;
             self.work.notify_one();
         }
     }
 
-    /// Looks at the log, or changes it, without writing. A committer at `os` that finds the lock
-    /// taken leaves its record to the one who has it, so this looks whether there was one.
+    /// The turn of who claimed the group. It writes and syncs it if the log's lock is free, else
+    /// `waker` is woken when it is. A failure reaches everyone by their tickets.
+    pub(crate) fn take_turn(&self, claim: Claim, waker: &Waker) {
+        if !self.syncer.stands(claim) {
+            return;
+        }
+        self.syncer.await_turn(claim, waker);
+        if let Some(mut state) = self.try_lock_log()
+            && self.syncer.stands(claim)
+        {
+            self.drive_as_committer(&mut state);
+        }
+    }
+
+    /// What a committer does of [`Pipeline::drive`]: neither a slow sync nor a change of segments
+    /// that has to wait for one.
+    pub(crate) fn drive_as_committer(&self, state: &mut LogState) {
+        let may_sync = self.syncer.committer_may_sync();
+        let waits = lock(&self.section).buffer.bytes();
+        let rotates = state.log.as_ref().is_some_and(|log| !log.has_room(waits));
+        if rotates && !may_sync {
+            self.hand_over(self.marks.appended());
+            return;
+        }
+        let sync = if may_sync {
+            SyncBy::Need
+        } else {
+            SyncBy::LogThread
+        };
+        // Everyone learns of it by the latch that it set.
+        let _ = self.drive(state, sync);
+    }
+
+    /// Lets a group gather, for half of the last one and at most one sync time, so never when
+    /// writers come one at a time.
+    pub(crate) fn gather(&self) {
+        let (wanted, longest) = self.syncer.gathering();
+        if wanted < 2 || self.level() != Durability::Full {
+            return;
+        }
+        let since = Instant::now();
+        let gathered = || self.marks.appended().0 - self.marks.written().0;
+        while gathered() < wanted && since.elapsed() < longest {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Looks at the log, or changes it, without writing.
     pub(crate) fn with_log<T>(&self, look: impl FnOnce(&mut LogState) -> T) -> T {
-        let found = look(&mut lock(&self.log));
-        if !lock(&self.section).buffer.is_empty() {
-            self.work.notify_one();
-        }
-        found
+        look(&mut self.lock_log())
     }
 
     fn append(
@@ -335,7 +379,7 @@ impl Pipeline {
         hashes: &[KeyHash],
         ack: Option<Durability>,
         waker: Option<&Waker>,
-    ) -> Result<(Lsn, Need, bool)> {
+    ) -> Result<Appended> {
         if section.closed {
             return Err(StoreError::Closed);
         }
@@ -399,13 +443,22 @@ impl Pipeline {
             }
             section.urgent |= effective > level;
         }
+        let by_committer = section.logging
+            && self.syncer.by_committer(level)
+            && (!section.urgent || self.syncer.committer_may_sync())
+            && !section.handed_over;
         // At `memory` the first record wakes the log thread too, to start the bounded delay.
         let due = section.logging
             && (first_record
                 || level >= Durability::Os
                 || section.urgent
                 || section.buffer.bytes() >= limits::FRAME_TARGET_BYTES);
-        Ok((lsn, need, due && section.log_thread_sleeps))
+        Ok(Appended {
+            lsn,
+            need,
+            by_committer,
+            wake_log_thread: due && !by_committer && section.log_thread_sleeps,
+        })
     }
 
     /// A ticket for an answer that was computed from the state at `lsn`.
@@ -415,6 +468,7 @@ impl Pipeline {
             lsn,
             need: Need::Visible,
             registered: None,
+            duty: Duty::None,
         }
     }
 
@@ -425,6 +479,7 @@ impl Pipeline {
             lsn,
             need: Need::Durable,
             registered: None,
+            duty: Duty::None,
         }
     }
 

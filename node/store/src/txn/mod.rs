@@ -9,6 +9,7 @@ pub(crate) mod driver;
 pub(crate) mod gate;
 pub(crate) mod publish;
 pub(crate) mod readers;
+pub(crate) mod syncer;
 pub(crate) mod ticket;
 pub(crate) mod trigger;
 

@@ -18,7 +18,7 @@ use crate::powercut::{Draw, batch, on, rounds, small};
 const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// Runs `body`, and ends the whole run if it hangs.
-fn watched<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn watched<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, done) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let value = body();
@@ -33,7 +33,7 @@ fn watched<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn faulty() -> (SimDisk, FaultDisk, Arc<dyn Disk>) {
+pub fn faulty() -> (SimDisk, FaultDisk, Arc<dyn Disk>) {
     let sim = SimDisk::new();
     let fault = FaultDisk::over_sim(sim.clone());
     (sim, fault.clone(), Arc::new(fault))
@@ -41,7 +41,13 @@ fn faulty() -> (SimDisk, FaultDisk, Arc<dyn Disk>) {
 
 /// Restarts on what is left and compares; then cuts the power, which shows what the restart had
 /// only from the page cache, and compares again.
-fn restarted(sim: &SimDisk, oracle: &Oracle, level: Durability, variant: LossVariant, seed: u64) {
+pub fn restarted(
+    sim: &SimDisk,
+    oracle: &Oracle,
+    level: Durability,
+    variant: LossVariant,
+    seed: u64,
+) {
     let promised = oracle.promised();
     let left = sim.image().survive(variant, seed);
     let store = open_with(&on(&left), &small(level))
