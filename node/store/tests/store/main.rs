@@ -20,3 +20,4 @@ mod model;
 mod mutation;
 mod oracle;
 mod powercut;
+mod snapshots;
