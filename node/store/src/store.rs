@@ -15,6 +15,7 @@ use crate::read::version::{ReadPoint, Version};
 use crate::read::view::View;
 use crate::recovery::{self, Recovered, RecoveryReport};
 use crate::settings::{Components, Durability, LiveSettings, Settings};
+use crate::snapshot::{SnapshotInfo, Snapshots};
 use crate::stats::{self, StoreStats};
 use crate::sync::{Mutex, lock};
 use crate::table::BlockCache;
@@ -175,6 +176,32 @@ impl Store {
         self.0.checkpointer.compact_everything()
     }
 
+    /// Takes a snapshot named `name` of everything appended before the call, in `snapshots` below
+    /// the data directory, while writers and readers go on. If there is one of that name already,
+    /// that one is the answer and `false` stands beside it. When it returns, it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidName`]; [`StoreError::Mismatch`] if tables and data directory are not
+    /// on one volume; those of the checkpoint; I/O errors. There is no snapshot then.
+    pub fn create_snapshot(&self, name: &str) -> Result<(SnapshotInfo, bool)> {
+        self.0.pipeline.alive()?;
+        self.0.checkpointer.cut_snapshot(name)
+    }
+
+    /// Removes a snapshot and what only it needed. Returns whether it was there.
+    ///
+    /// # Errors
+    /// I/O errors; a second call goes on.
+    pub fn delete_snapshot(&self, name: &str) -> Result<bool> {
+        self.0.checkpointer.delete_snapshot(name)
+    }
+
+    /// The snapshots below the data directory, for reading.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        self.0.checkpointer.snapshots()
+    }
+
     /// Puts new live settings in force and returns when they are. A change of the durability
     /// level is crash-safe at every moment.
     ///
@@ -274,6 +301,7 @@ impl Inner {
             running: Mutex::new(()),
             compacting: Mutex::new(()),
             compaction_wanted: Wanted::default(),
+            snapshotting: Mutex::new(()),
         });
         checkpointer.watch_space();
         checkpointer.replan_memory();

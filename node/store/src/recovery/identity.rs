@@ -83,7 +83,8 @@ fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<u128>> {
     decode(&bytes, &path).map(Some)
 }
 
-fn write(disk: &dyn Disk, dir: &Path, store_id: u128) -> Result<()> {
+/// Lets `dir` say that it belongs to the store `store_id`, durably.
+pub(crate) fn write(disk: &dyn Disk, dir: &Path, store_id: u128) -> Result<()> {
     let (path, staging) = (dir.join(FILE_NAME), dir.join(STAGING_NAME));
     let io = |op| {
         let path = path.clone();

@@ -21,6 +21,7 @@ use crate::manifest::{Manifest, StoreFailure};
 use crate::memtable::Memtable;
 use crate::observer::Observer;
 use crate::settings::{Components, Durability, Settings};
+use crate::snapshot::restore;
 use crate::table::{self, BlockCache, Levels, Table};
 use crate::wal::frame::{self, FrameKind, Operation};
 use crate::wal::reader::{self, LogEnd, ReadPlan};
@@ -78,7 +79,7 @@ pub(crate) fn segment_bytes(disk: &dyn Disk, settings: &Settings) -> Result<u64>
 
 /// Makes `dir` and what is missing above it, durably: a directory that a crash can take away takes
 /// everything in it along.
-fn prepare_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
+pub(crate) fn prepare_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
     let missing = dir
         .ancestors()
         .filter(|ancestor| !ancestor.as_os_str().is_empty())
@@ -219,6 +220,16 @@ fn commit_manifest(disk: &dyn Disk, settings: &Settings, manifest: &mut Manifest
 
 /// A new store: the manifest first, so that a crash leaves either nothing or a store.
 fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result<Manifest> {
+    let names = disk.list(&settings.data_dir).unwrap_or_default();
+    if names.iter().any(|name| name == restore::MARKER) {
+        return Err(StoreError::Mismatch {
+            path: settings.data_dir.clone(),
+            detail: format!(
+                "{} lies here: a restore was interrupted; run it again, it goes on",
+                restore::MARKER
+            ),
+        });
+    }
     let content = [&settings.wal_dir, &settings.checkpoint_dir]
         .into_iter()
         .find_map(|dir| {
@@ -282,6 +293,14 @@ fn sweep(disk: &dyn Disk, settings: &Settings, manifest: &Manifest) -> Result<()
             disk.remove(&path)
                 .map_err(|error| StoreError::io("remove", &path, &error))?;
         }
+    }
+    // A restore was killed after its very last step but this one.
+    let marker = settings.data_dir.join(restore::MARKER);
+    match disk.remove(&marker) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::io("remove", &marker, &error));
+        }
+        _ => {}
     }
     for name in list(&settings.wal_dir)? {
         if segment::is_leftover(&name) {
