@@ -13,8 +13,7 @@ use hyper::{Method, StatusCode};
 use super::client::{Client, Endpoint};
 use super::progress::Progress;
 use super::split::{Documents, SplitError};
-use super::{ExportOptions, Format, Target};
-use crate::config::Config;
+use super::{Directories, ExportOptions, Format, Target};
 use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::files;
@@ -29,13 +28,15 @@ const QUEUE: usize = 4;
 pub fn run(options: &ExportOptions) -> Result<Exit, Failure> {
     godb_engine::name::check_collection(&options.collection)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-    if let Target::DataDir(data_dir) = &options.target {
-        directories::require_database(data_dir)?;
+    if let Target::Directories(directories) = &options.target {
+        directories::require_database(&directories.data_dir)?;
     }
     let mut out = Output::open(options)?;
     let mut progress = Progress::documents("exporting");
     match &options.target {
-        Target::DataDir(data_dir) => from_directory(data_dir, options, &mut out, &mut progress)?,
+        Target::Directories(database) => {
+            from_directory(database, options, &mut out, &mut progress)?;
+        }
         Target::Url(url) => from_node(url, options, &mut out, &mut progress)?,
     }
     progress.finish();
@@ -45,16 +46,12 @@ pub fn run(options: &ExportOptions) -> Result<Exit, Failure> {
 }
 
 fn from_directory(
-    data_dir: &Path,
+    database: &Directories,
     options: &ExportOptions,
     out: &mut Output,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let config = Config {
-        data_dir: data_dir.to_path_buf(),
-        ..Config::default()
-    };
-    let engine = directories::builder(&config).open()?;
+    let engine = directories::builder(&database.config()).open()?;
     for document in engine.find_stream(&options.collection, &Filter::all())? {
         out.document(&document?.json)?;
         progress.advance(1);
@@ -251,7 +248,10 @@ mod tests {
         run(&ExportOptions {
             file: Some(file.to_path_buf()),
             collection: "c".to_owned(),
-            target: Target::DataDir(data_dir.to_path_buf()),
+            target: Target::Directories(Directories {
+                data_dir: data_dir.to_path_buf(),
+                ..Directories::default()
+            }),
             format,
         })
         .map_err(|failure| failure.exit)
