@@ -87,7 +87,7 @@ impl Store {
             |point| {
                 let mut transaction = Transaction::new(Arc::clone(pipeline), point);
                 let value = body(&mut transaction)?;
-                Ok((value, transaction.prepare()?))
+                Ok((value, transaction.prepare()?.1))
             },
             ack,
             waker,

@@ -235,7 +235,7 @@ impl Pipeline {
     /// Commits in the section. On success everything of the transaction has its place in the log
     /// order; the ticket says when it may be acknowledged.
     pub(crate) fn commit(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         prepared: Prepared,
         ack: Option<Durability>,
         waker: Option<&Waker>,
@@ -280,15 +280,15 @@ impl Pipeline {
             .collect();
         let appended = self.append(&mut section, prepared, &hashes, ack, waker)?;
         drop(section);
-        Ok((value, self.ticket(appended, waker)))
+        Ok((value, Arc::clone(self).ticket(appended, waker)))
     }
 
-    fn ticket(self: &Arc<Self>, appended: Appended, waker: Option<&Waker>) -> Ticket {
+    fn ticket(self: Arc<Self>, appended: Appended, waker: Option<&Waker>) -> Ticket {
         if appended.wake_log_thread {
             self.work.notify_one();
         }
         Ticket {
-            pipeline: Arc::clone(self),
+            pipeline: self,
             lsn: appended.lsn,
             need: appended.need,
             registered: waker.cloned(),
