@@ -164,6 +164,10 @@ kubectl get "$definition" >/dev/null || die "the definitions went with the relea
 node /collections/orders/documents/1 >/dev/null
 passed "instance and document are there without an operator"
 
+step install # again, under the name it had
+unharmed
+step uninstall
+
 refused "invalid ownership metadata" helm install documents charts/godb --namespace godb-system
 step take-over
 step taken-over
