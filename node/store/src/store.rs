@@ -18,10 +18,9 @@ use crate::settings::{Components, Durability, LiveSettings, Settings};
 use crate::stats::{self, StoreStats};
 use crate::sync::{Mutex, lock};
 use crate::table::BlockCache;
-use crate::txn::commit::Pipeline;
+use crate::txn::commit::{LogParts, Pipeline};
 use crate::txn::gate::Writable;
 use crate::txn::publish::SyncBy;
-use crate::txn::syncer::Syncer;
 use crate::txn::ticket::Ticket;
 use crate::txn::{Transaction, driver};
 
@@ -244,8 +243,11 @@ impl Inner {
             report.resumes_after,
             version,
             counters,
-            log,
-            Syncer::new(settings.who_syncs),
+            LogParts {
+                log,
+                supply: Arc::clone(&supply),
+                who_syncs: settings.who_syncs,
+            },
             Arc::clone(&components.observer),
         ));
         pipeline

@@ -8,7 +8,7 @@ use std::time::Duration;
 use godb_store::disk::fault::{Failure, Rule};
 use godb_store::disk::sim::LossVariant;
 use godb_store::disk::{CallKind, Disk, FaultDisk, SimDisk, Space};
-use godb_store::{Durability, Io, Store, StoreError};
+use godb_store::{Durability, Io, Store, StoreError, WhoSyncs};
 
 use crate::harness::{get, key, open_with, put};
 use crate::oracle::{Oracle, value};
@@ -345,6 +345,52 @@ fn a_disk_that_fills_refuses_writes_takes_deletes_and_comes_back() {
         let store = open_with(&on(&sim), &small(Durability::Full)).unwrap();
         assert_eq!(get(&store, &key(2)), None);
         assert_eq!(get(&store, &key(3)).as_deref(), Some("after"));
+    });
+}
+
+#[test]
+fn a_checkpoint_gives_segments_back_while_the_log_finds_no_space() {
+    watched(|| {
+        for who_syncs in [WhoSyncs::LogThread, WhoSyncs::Committer] {
+            let (sim, fault, disk) = faulty();
+            let mut settings = small(Durability::Full);
+            settings.who_syncs = who_syncs;
+            // Only what the test asks for, or the lack of segments.
+            settings.live.max_wal_bytes = 1 << 30;
+            settings.live.max_memory_bytes = 1 << 30;
+            let store = open_with(&disk, &settings).unwrap();
+            let oracle = Oracle::default();
+            let write = || {
+                let writes = |id| vec![(key(id as u64), Some(value(id, 0, 200_000)))];
+                oracle.commit(&store, writes, Durability::Full, None)
+            };
+            write().unwrap();
+            let create = Rule::on(CallKind::Create).path("/wal-");
+            let rule = fault.add(create.fail(Failure::Enospc));
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(|| (0..40).map(|_| write()).collect::<Vec<_>>());
+                let since = std::time::Instant::now();
+                let checkpoint = scope.spawn(|| {
+                    while fault.picked(rule) < 3 {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    store.checkpoint()
+                });
+                checkpoint.join().unwrap().unwrap();
+                for outcome in writer.join().unwrap() {
+                    outcome.unwrap();
+                }
+                let took = since.elapsed();
+                assert!(took < Duration::from_secs(20), "{who_syncs:?} {took:?}");
+            });
+            restarted(
+                &sim,
+                &oracle,
+                Durability::Full,
+                LossVariant::LoseUnsynced,
+                1,
+            );
+        }
     });
 }
 
