@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::checkpoint::flush::CheckpointReport;
 use crate::checkpoint::{Checkpointer, Wanted};
@@ -130,6 +131,17 @@ impl Store {
         Writable {
             pipeline: Arc::clone(&self.0.pipeline),
         }
+    }
+
+    /// How long to wait before the next write: zero while checkpoints and compactions keep up, at
+    /// most a second. Who does not wait runs into [`StoreError::Busy`] sooner.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        let delay = self.0.pipeline.trigger.delay();
+        if !delay.is_zero() {
+            self.0.pipeline.observer.writer_delayed(delay);
+        }
+        delay
     }
 
     /// Blocks until everything appended before the call is durable: by a sync of the log, or by a
