@@ -19,7 +19,7 @@ fn wants(size: &str) -> GoDbInstance {
 
 fn asked(size: &str, requested: &str, capacity: Option<&str>) -> Option<String> {
     let valid = fixture::valid(&wants(size), "x");
-    let patch = patch(&valid, "data", &claim(requested, capacity))?;
+    let patch = patch(&valid, "data", &claim(requested, capacity), true)?;
     let path = "/spec/resources/requests/storage";
     Some(patch.pointer(path)?.as_str()?.to_owned())
 }
@@ -34,11 +34,20 @@ fn a_claim_grows_and_never_shrinks_below_what_it_has() {
 }
 
 #[test]
+fn what_was_refused_is_not_asked_for_and_the_rest_is() {
+    let valid = fixture::valid(&wants("2Gi"), "x");
+    let patch = patch(&valid, "data", &claim("1Gi", Some("1Gi")), false).unwrap();
+    let path = "/spec/resources/requests/storage";
+    assert_eq!(patch.pointer(path).unwrap(), "1Gi");
+    assert!(patch.pointer("/metadata/labels").is_some());
+}
+
+#[test]
 fn a_claim_that_is_as_wanted_is_left_alone() {
     let valid = fixture::valid(&wants("1Gi"), "x");
     let mut found = claim("1024Mi", Some("1Gi"));
     found.metadata.labels = Some(names::labels("a", &valid.release));
-    assert_eq!(patch(&valid, "data", &found), None);
+    assert_eq!(patch(&valid, "data", &found, true), None);
 }
 
 #[test]
@@ -47,7 +56,7 @@ fn the_policy_is_an_owner_of_the_claim() {
     instance.spec.deletion_policy = DeletionPolicy::Delete;
     let valid = fixture::valid(&instance, "x");
     let found = claim("1Gi", Some("1Gi"));
-    let desired = patch(&valid, "data", &found).unwrap();
+    let desired = patch(&valid, "data", &found, true).unwrap();
     let owner = &desired["metadata"]["ownerReferences"][0];
     assert_eq!(owner["uid"], "uid-1");
     let observed = |claim: PersistentVolumeClaim| Observed {
