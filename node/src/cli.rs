@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
 use crate::config::{Config, FlagValue, Inputs, SETTINGS, legacy};
 use crate::exit;
-use crate::tools::{ExportOptions, Format, ImportOptions, Target, VerifyOptions};
+use crate::tools::{Directories, ExportOptions, Format, ImportOptions, Target};
 
 /// What to do.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub enum Command {
     /// Print every fault of the configuration.
     ConfigCheck(Inputs),
     /// Read every byte of a data directory.
-    Verify(VerifyOptions),
+    Verify(Directories),
     /// Documents from a file into a collection.
     Import(ImportOptions),
     /// Documents of a collection into a file.
@@ -83,7 +83,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
                 return Err(root().error(ErrorKind::MissingSubcommand, "config show, or check?"));
             }
         },
-        Some(("verify", sub)) => Command::Verify(VerifyOptions {
+        Some(("verify", sub)) => Command::Verify(Directories {
             data_dir: path(sub, "dir").unwrap_or_default(),
             wal_dir: path(sub, "wal_dir"),
             checkpoint_dir: path(sub, "checkpoint_dir"),
@@ -164,7 +164,11 @@ fn inputs(
 
 fn target(matches: &ArgMatches) -> Target {
     match path(matches, "data_dir") {
-        Some(data_dir) => Target::DataDir(data_dir),
+        Some(data_dir) => Target::Directories(Directories {
+            data_dir,
+            wal_dir: path(matches, "wal_dir"),
+            checkpoint_dir: path(matches, "checkpoint_dir"),
+        }),
         None => Target::Url(text(matches, "url").unwrap_or_default()),
     }
 }
@@ -236,7 +240,7 @@ fn import() -> Clap {
         )
         .arg(collection_arg())
         .arg(url_arg())
-        .arg(data_dir_arg())
+        .args(directory_args())
         .arg(
             Arg::new("format")
                 .long("format")
@@ -265,7 +269,7 @@ fn export() -> Clap {
         ))
         .arg(collection_arg())
         .arg(url_arg())
-        .arg(data_dir_arg())
+        .args(directory_args())
         .arg(
             Arg::new("format")
                 .long("format")
@@ -299,13 +303,25 @@ fn url_arg() -> Arg {
         .help("A running node")
 }
 
-fn data_dir_arg() -> Arg {
-    path_arg(
+fn directory_args() -> [Arg; 3] {
+    let data = path_arg(
         "data_dir",
         "DIR",
         "A data directory that no node is using, in place of --url",
     )
-    .long("data-dir")
+    .long("data-dir");
+    let elsewhere = |id: &'static str, flag: &'static str, help: &'static str| {
+        path_arg(id, "DIR", help).long(flag).requires("data_dir")
+    };
+    [
+        data,
+        elsewhere("wal_dir", "wal-dir", "Its log, if it lies elsewhere"),
+        elsewhere(
+            "checkpoint_dir",
+            "checkpoint-dir",
+            "Its tables, if they lie elsewhere",
+        ),
+    ]
 }
 
 fn with_settings(command: Clap) -> Clap {
@@ -377,6 +393,28 @@ mod tests {
                 .collect();
             assert_eq!(flags, [("data_dir", "D"), ("durability", "full")]);
         }
+    }
+
+    #[test]
+    fn import_and_export_know_where_log_and_tables_lie() {
+        let parsed = |line: &str| {
+            parse(line.split_whitespace().map(OsString::from)).map(|found| found.command)
+        };
+        let tail = "--data-dir D --wal-dir W --checkpoint-dir C";
+        let expected = Target::Directories(Directories {
+            data_dir: "D".into(),
+            wal_dir: Some("W".into()),
+            checkpoint_dir: Some("C".into()),
+        });
+        match parsed(&format!("godb export --collection c {tail}")).unwrap() {
+            Command::Export(options) => assert_eq!(options.target, expected),
+            other => panic!("{other:?}"),
+        }
+        match parsed(&format!("godb import f --collection c {tail}")).unwrap() {
+            Command::Import(options) => assert_eq!(options.target, expected),
+            other => panic!("{other:?}"),
+        }
+        assert!(parsed("godb export --collection c --wal-dir W").is_err());
     }
 
     #[test]

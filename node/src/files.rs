@@ -62,3 +62,8 @@ pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
     fs::rename(from, to)
 }
+
+/// Takes a file away.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}

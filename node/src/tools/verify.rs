@@ -7,7 +7,7 @@ use godb_engine::EngineError;
 use godb_store::disk::{Disk, RealDisk};
 use godb_store::{Settings, VerifyReport};
 
-use super::VerifyOptions;
+use super::Directories;
 use super::progress::Progress;
 use crate::directories;
 use crate::exit::{Exit, Failure};
@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 ///
 /// # Errors
 /// No database there, or damage: every place of it.
-pub fn run(options: &VerifyOptions) -> Result<Exit, Failure> {
+pub fn run(options: &Directories) -> Result<Exit, Failure> {
     let data_dir = &options.data_dir;
     directories::require_database(data_dir)?;
     let mut settings = Settings::new(data_dir);
@@ -45,7 +45,7 @@ pub fn run(options: &VerifyOptions) -> Result<Exit, Failure> {
     verdict(&report)
 }
 
-fn summary(options: &VerifyOptions, report: &VerifyReport) -> String {
+fn summary(options: &Directories, report: &VerifyReport) -> String {
     let mut text = format!(
         "{}: {} tables ({} bytes, {} entries), checkpoint LSN {}; log: {} bytes, {} transactions, last LSN {}\n",
         options.data_dir.display(),
@@ -89,7 +89,7 @@ mod tests {
     use godb_engine::{StorageEngine, Write};
 
     fn verify(data_dir: &std::path::Path) -> Result<Exit, Exit> {
-        run(&VerifyOptions {
+        run(&Directories {
             data_dir: data_dir.to_path_buf(),
             wal_dir: None,
             checkpoint_dir: None,

@@ -161,3 +161,6 @@ pub fn policy_in_force(valid: &Valid, observed: &Observed) -> DeletionPolicy {
         DeletionPolicy::Retain
     }
 }
+
+#[cfg(test)]
+mod tests;

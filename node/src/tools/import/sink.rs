@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::Tally;
 use super::prepare::Prepared;
-use crate::config::Config;
 use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::tools::Target;
@@ -67,11 +66,8 @@ impl Sink {
     /// Opens the target and makes sure that it is there.
     pub async fn open(target: &Target) -> Result<Self, Failure> {
         match target {
-            Target::DataDir(data_dir) => {
-                let config = Config {
-                    data_dir: data_dir.clone(),
-                    ..Config::default()
-                };
+            Target::Directories(database) => {
+                let config = database.config();
                 directories::check(&config)?;
                 Ok(Sink::Engine(directories::builder(&config).open()?))
             }

@@ -5,6 +5,7 @@ use crate::http::router;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::Metrics;
 use crate::server::{self, Connections};
+use crate::tools::Directories;
 use godb_engine::{Io, StorageEngine};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -34,7 +35,10 @@ fn scene() -> Scene {
         options: ImportOptions {
             file,
             collection: "c".to_owned(),
-            target: Target::DataDir(root.path().join("data")),
+            target: Target::Directories(Directories {
+                data_dir: root.path().join("data"),
+                ..Directories::default()
+            }),
             format: None,
             id_prefix: None,
         },
@@ -44,7 +48,7 @@ fn scene() -> Scene {
 
 fn data_dir(options: &ImportOptions) -> PathBuf {
     match &options.target {
-        Target::DataDir(path) => path.clone(),
+        Target::Directories(database) => database.data_dir.clone(),
         Target::Url(url) => panic!("{url}"),
     }
 }
