@@ -272,13 +272,19 @@ fn an_import_goes_on_when_the_node_comes_back() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut was_cut = false;
     for wait_ms in [150, 300] {
         std::thread::sleep(Duration::from_millis(wait_ms));
         node.kill9_and_restart();
+        was_cut |= total(&node) < count;
         println!("killed after {wait_ms} ms with {} documents", total(&node));
     }
     let output = child.wait_with_output().unwrap();
-    println!("the import: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    println!("the import: {said}");
+    if was_cut {
+        assert!(said.contains("trying again for up to 60 s"), "{said}");
+    }
     // Whether it waited or gave up: run again, it goes on.
     succeeds(import(&node, &path, &[]));
     each_once(&node, count);
