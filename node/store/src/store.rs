@@ -122,7 +122,14 @@ impl Store {
     /// The value of a counter as of the visible state.
     #[must_use]
     pub fn counter(&self, id: u64) -> i64 {
-        self.0.pipeline.counter(id)
+        self.0.pipeline.counters.newest(id)
+    }
+
+    /// The value of a counter as of the LSN of a view or read point that was taken a moment ago.
+    /// None once the counters have moved some thousand times since: count what the view has.
+    #[must_use]
+    pub fn counter_at(&self, id: u64, lsn: Lsn) -> Option<i64> {
+        self.0.pipeline.counters.at(id, lsn)
     }
 
     /// Ready when writers are not, or no longer, held back. Look again after it: another writer
