@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # chart.sh: lint, render and unit tests of charts/godb under Helm 3 and 4. No cluster is needed.
-# chart.sh docs: writes what is generated in charts/godb anew: schema, README, definitions, snapshots.
+# chart.sh docs: writes what is generated in charts/godb anew: schema, README, snapshots.
 source "$(dirname "$0")/env.sh"
 source scripts/tools.sh
 

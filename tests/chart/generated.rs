@@ -1,5 +1,7 @@
 //! Files that are made from others. To write them anew: `make chart-docs`.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -40,38 +42,6 @@ fn the_readme_is_what_values_yaml_says() {
     check(&chart().join("README.md"), ran.stdout.trim_start());
 }
 
-/// Files of a folder by name, with their text.
-fn files(folder: &Path) -> Vec<(String, String)> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut files: Vec<(String, String)> = entries
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            (name, fs::read_to_string(path).unwrap())
-        })
-        .collect();
-    files.sort();
-    assert!(!files.is_empty(), "{}", folder.display());
-    files
-}
-
-#[test]
-fn the_chart_has_the_definitions_that_crdgen_wrote() {
-    let (source, copy) = (root().join("crds/yaml"), chart().join("files/crds"));
-    let wanted = files(&source);
-    if std::env::var_os("UPDATE_REFERENCE").is_some() {
-        fs::remove_dir_all(&copy).unwrap();
-        fs::create_dir_all(&copy).unwrap();
-        for (name, text) in &wanted {
-            fs::write(copy.join(name), text).unwrap();
-        }
-    }
-    assert!(
-        files(&copy) == wanted,
-        "charts/godb/files/crds is stale: run `make chart-docs` and commit it"
-    );
-}
-
 #[test]
 fn chart_and_program_have_one_version() {
     let read = |path| fs::read_to_string(root().join(path)).unwrap();
@@ -83,4 +53,22 @@ fn chart_and_program_have_one_version() {
     ] {
         assert!(chart.contains(&line), "Chart.yaml lacks {line}");
     }
+}
+
+#[test]
+fn the_chart_has_the_definitions_that_were_generated() {
+    let read = |folder: &str| -> BTreeMap<OsString, String> {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        let files = entries.map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name(), fs::read_to_string(entry.path()).unwrap())
+        });
+        files.collect()
+    };
+    let definitions = read("crds/yaml");
+    assert!(!definitions.is_empty());
+    assert!(
+        read("charts/godb/files/crds") == definitions,
+        "charts/godb/files/crds is stale: run `make generate` and commit it"
+    );
 }

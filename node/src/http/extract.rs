@@ -2,7 +2,10 @@
 //! [`ApiError`].
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -189,11 +192,11 @@ where
         }
         return Err(too_large());
     }
-    let deadline = Instant::now() + BODY_TIMEOUT;
+    let mut deadline = None;
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     let mut held = None;
-    while let Some(piece) = next_piece(&mut body, deadline).await? {
+    while let Some(piece) = next_piece(&mut body, &mut deadline).await? {
         let so_far = rest.len() + first.as_ref().map_or(0, Bytes::len);
         if so_far + piece.len() > MAX_BODY_BYTES {
             drop((first, rest));
@@ -242,18 +245,26 @@ fn discard<B: RequestStream>(mut body: B, mut seen: usize) {
 
 async fn next_piece<B: RequestStream>(
     body: &mut B,
-    deadline: Instant,
+    deadline: &mut Option<Instant>,
 ) -> Result<Option<Bytes>, ApiError> {
     loop {
-        let piece_deadline = deadline.min(Instant::now() + BODY_PIECE_TIMEOUT);
-        let frame = timeout_at(piece_deadline, body.frame())
-            .await
-            .map_err(|_| {
-                ApiError::new(
-                    Kind::RequestTimeout,
-                    "the request's body did not arrive in time",
-                )
-            })?;
+        // Most bodies are there with their head: those need no clock.
+        let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await;
+        let frame = match at_once {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let now = Instant::now();
+                let whole = *deadline.get_or_insert_with(|| now + BODY_TIMEOUT);
+                timeout_at(whole.min(now + BODY_PIECE_TIMEOUT), body.frame())
+                    .await
+                    .map_err(|_| {
+                        ApiError::new(
+                            Kind::RequestTimeout,
+                            "the request's body did not arrive in time",
+                        )
+                    })?
+            }
+        };
         match frame {
             None => return Ok(None),
             Some(Err(_)) => {

@@ -63,6 +63,7 @@ pub struct Connections {
 }
 
 struct Slot {
+    connections: Arc<Connections>,
     waker: Mutex<Option<Waker>>,
     aborted: AtomicBool,
     /// Since when no request is in flight.
@@ -198,6 +199,7 @@ impl Drop for Registered {
 /// Serves one connection to its end.
 pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Connections>) {
     let slot = Arc::new(Slot {
+        connections: connections.clone(),
         waker: Mutex::new(None),
         aborted: AtomicBool::new(false),
         idle_since: AtomicU64::new(connections.now()),
@@ -214,20 +216,16 @@ pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Con
     let io = Watched {
         io: TokioIo::new(stream),
         slot: slot.clone(),
-        connections: connections.clone(),
     };
+    // What all connections share is not counted up and down by each request: the processors would
+    // pass one cache line to and fro.
+    let service = &service;
     let answer = service_fn(|request| {
-        let service = service.clone();
         let slot = slot.clone();
-        let connections = connections.clone();
         slot.idle_since.store(NEVER, Ordering::Relaxed);
         async move {
             let response = service.call(request).await?;
-            Ok::<_, std::convert::Infallible>(response.map(|body| Tracked {
-                body,
-                slot,
-                connections,
-            }))
+            Ok::<_, std::convert::Infallible>(response.map(|body| Tracked { body, slot }))
         }
     });
     let connection = http1::Builder::new()
@@ -259,7 +257,6 @@ pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Con
 struct Tracked {
     body: Body,
     slot: Arc<Slot>,
-    connections: Arc<Connections>,
 }
 
 impl HttpBody for Tracked {
@@ -286,7 +283,7 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         self.slot
             .idle_since
-            .store(self.connections.now(), Ordering::Relaxed);
+            .store(self.slot.connections.now(), Ordering::Relaxed);
     }
 }
 
@@ -294,7 +291,6 @@ impl Drop for Tracked {
 struct Watched {
     io: TokioIo<TcpStream>,
     slot: Arc<Slot>,
-    connections: Arc<Connections>,
 }
 
 impl Watched {
@@ -306,11 +302,11 @@ impl Watched {
                 // What was just taken may have been the end of an answer.
                 let idle = &self.slot.idle_since;
                 if idle.load(Ordering::Relaxed) != NEVER {
-                    idle.store(self.connections.now(), Ordering::Relaxed);
+                    idle.store(self.slot.connections.now(), Ordering::Relaxed);
                 }
             }
         } else if since.load(Ordering::Relaxed) == NEVER {
-            since.store(self.connections.now(), Ordering::Relaxed);
+            since.store(self.slot.connections.now(), Ordering::Relaxed);
         }
     }
 }

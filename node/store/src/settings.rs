@@ -86,6 +86,20 @@ pub struct Settings {
     pub live: LiveSettings,
     /// Size of a log segment; lowered to 1/16 of the file system.
     pub segment_bytes: u64,
+    /// Who writes and syncs the log.
+    pub who_syncs: WhoSyncs,
+}
+
+/// Who writes and syncs the log at `os` and `full`. What is promised is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhoSyncs {
+    /// A committer where a sync is short, as a moving average tells, else the log thread.
+    #[default]
+    Adaptive,
+    /// The log thread, always.
+    LogThread,
+    /// A committer, always. On a slow disk its thread stands still for as long as a sync takes.
+    Committer,
 }
 
 /// Settings that [`crate::Store::reconfigure`] changes on a running store.
@@ -132,6 +146,7 @@ impl Settings {
             data_dir,
             live: LiveSettings::default(),
             segment_bytes: limits::SEGMENT_BYTES,
+            who_syncs: WhoSyncs::default(),
         }
     }
 }

@@ -52,6 +52,16 @@ struct Arguments {
     /// Operations: insert, get, patch.
     #[arg(long, value_delimiter = ',', default_value = "insert,get,patch")]
     operations: Vec<String>,
+    /// Servers: null, none, memory, os, full.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "null,none,memory,os,full"
+    )]
+    servers: Vec<String>,
+    /// Another build of the node, measured in the same rounds.
+    #[arg(long)]
+    base: Option<PathBuf>,
     /// Threads of the embedded runs; 0 leaves them out.
     #[arg(long, value_delimiter = ',', default_value = "1,8,64")]
     threads: Vec<u64>,
@@ -98,24 +108,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn targets(operation: Operation) -> &'static [Target] {
-    match operation {
-        Operation::Insert => &[
-            Target::Null,
-            Target::Node("none"),
-            Target::Node("memory"),
-            Target::Node("os"),
-            Target::Node("full"),
-        ],
-        Operation::Get => &[
-            Target::Null,
-            Target::Node("none"),
-            Target::Node("memory"),
-            Target::Node("os"),
-            Target::Node("full"),
-        ],
-        Operation::Patch => &[Target::Null, Target::Node("os"), Target::Node("full")],
+/// What is measured in each round, in the order of the table.
+fn targets(arguments: &Arguments) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for name in &arguments.servers {
+        if name == "null" {
+            targets.push(Target::Null);
+        }
+        if let Some(level) = Durability::ALL.iter().find(|level| level.as_str() == name) {
+            if arguments.base.is_some() {
+                targets.push(Target::Base(level.as_str()));
+            }
+            targets.push(Target::Node(level.as_str()));
+        }
     }
+    targets
 }
 
 fn over_http(arguments: &Arguments) -> Result<Vec<Sample>, Box<dyn Error>> {
@@ -124,7 +131,7 @@ fn over_http(arguments: &Arguments) -> Result<Vec<Sample>, Box<dyn Error>> {
         for &connections in &arguments.connections {
             let chosen = |o: &&Operation| arguments.operations.iter().any(|name| name == o.name());
             for &operation in Operation::ALL.iter().filter(chosen) {
-                let mut order = targets(operation).to_vec();
+                let mut order = targets(arguments);
                 // Half of the rounds the other way round: a drift favours nobody.
                 if round % 2 == 1 {
                     order.reverse();
@@ -142,7 +149,7 @@ fn over_http(arguments: &Arguments) -> Result<Vec<Sample>, Box<dyn Error>> {
         }
     }
     samples.sort_by_key(|s| {
-        let place = targets(s.operation)
+        let place = targets(arguments)
             .iter()
             .position(|target| *target == s.target);
         (s.operation.name(), s.connections, place, s.round)
@@ -160,7 +167,7 @@ fn measure(
     } else {
         DOCUMENTS
     };
-    let running = target.start(&arguments.dir, documents)?;
+    let running = target.start(&arguments.dir, arguments.base.as_deref(), documents)?;
     let (cpu, syncs) = (running.cpu_seconds(), running.syncs());
     let outcome = load::run(&load::Load {
         address: running.address(),

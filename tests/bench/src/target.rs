@@ -20,6 +20,8 @@ pub enum Target {
     Null,
     /// A node at this level.
     Node(&'static str),
+    /// The same of another build, `--base`.
+    Base(&'static str),
 }
 
 impl fmt::Display for Target {
@@ -27,6 +29,7 @@ impl fmt::Display for Target {
         match self {
             Target::Null => f.pad("null server"),
             Target::Node(level) => f.pad(level),
+            Target::Base(level) => f.pad(&format!("base {level}")),
         }
     }
 }
@@ -49,7 +52,12 @@ impl Target {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(self, below: &Path, documents: u64) -> std::io::Result<Running> {
+    pub fn start(
+        self,
+        below: &Path,
+        base: Option<&Path>,
+        documents: u64,
+    ) -> std::io::Result<Running> {
         match self {
             Target::Null => {
                 let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -74,11 +82,13 @@ impl Target {
                 }
                 Ok(running)
             }
-            Target::Node(level) => {
+            Target::Node(level) | Target::Base(level) => {
                 let data = tempfile::tempdir_in(below)?;
-                let node = NodeOptions::new(data.path().join("data"))
-                    .durability(level)
-                    .start();
+                let mut options = NodeOptions::new(data.path().join("data")).durability(level);
+                if let (Target::Base(_), Some(base)) = (self, base) {
+                    options = options.binary(base);
+                }
+                let node = options.start();
                 let mut client = node.client();
                 let mut first = 0;
                 while first < documents {

@@ -15,7 +15,7 @@ use crate::harness::{open_with, settings};
 use crate::oracle::{Oracle, Promised, Writes, value};
 
 /// Reopened cuts of one workload and round in the quick set.
-const QUICK_CUTS: usize = 150;
+pub const QUICK_CUTS: usize = 150;
 /// Every call of the workload, before and after it, in every variant.
 const EVERY_CUT: usize = usize::MAX;
 /// Failures after which a workload is not tried further.
@@ -294,7 +294,7 @@ pub fn batch(draw: &mut Draw, id: usize, n: u64, keys: u64, length: usize) -> Wr
     writes.into_iter().collect()
 }
 
-const LOG: [&str; 5] = [
+pub const LOG: [&str; 5] = [
     "Write segment",
     "SyncData segment",
     "Rename segment for reuse",
