@@ -173,8 +173,9 @@ async fn apply(
 
 /// An engine's refusal, for an administrator: with the cause.
 pub fn refusal(error: &EngineError) -> ApiError {
-    let kind = ApiError::from(error.clone()).kind;
-    ApiError::new(kind, error.to_string())
+    let mut refusal = ApiError::from(error.clone());
+    refusal.message = error.to_string().into();
+    refusal
 }
 
 #[cfg(test)]
