@@ -125,12 +125,12 @@ pub(crate) fn lock_dirs(disk: &dyn Disk, dirs: &[&Path]) -> Result<Vec<Box<dyn L
     Ok(locks)
 }
 
+/// Locks that were had, and a sentence for each that was not.
+type ReadOnlyLocks = (Vec<Box<dyn Lock>>, Vec<String>);
+
 /// As [`lock_dirs`], but makes nothing, and goes on without a lock that cannot be had because there
 /// is no lock file or it cannot be opened: then one sentence says so.
-fn lock_dirs_read_only(
-    disk: &dyn Disk,
-    dirs: &[&Path],
-) -> Result<(Vec<Box<dyn Lock>>, Vec<String>)> {
+fn lock_dirs_read_only(disk: &dyn Disk, dirs: &[&Path]) -> Result<ReadOnlyLocks> {
     let (mut locks, mut unlocked) = (Vec::new(), Vec::new());
     for (place, dir) in dirs.iter().enumerate() {
         if dirs.iter().take(place).any(|before| before == dir) {
