@@ -48,13 +48,16 @@ pub async fn in_order(
     lifecycle: &Lifecycle,
     signals: &mut Signals,
 ) -> Result<Exit, Failure> {
+    let started = Instant::now();
     lifecycle.advance(Phase::Draining);
     let mut hurried = wait(config.shutdown_grace, signals).await;
     serving.stop.send_replace(true);
     // It ends at once, and with it the listening socket.
     let _ = serving.accepting.await;
     hurried |= drain(config.drain_timeout, &serving.connections, hurried, signals).await;
-    close(config, serving.engine, lifecycle, hurried, signals).await
+    let stopped = close(config, serving.engine, lifecycle, hurried, signals).await?;
+    tracing::info!(took_ms = started.elapsed().as_millis(), "{stopped}");
+    Ok(Exit::Ok)
 }
 
 /// Sleeps; true if a signal cut it short.
@@ -114,15 +117,14 @@ async fn drain(
     hurried
 }
 
-/// Syncs the log, then closes with a checkpoint.
+/// Syncs the log, then closes with a checkpoint; how that ended, for the log.
 async fn close(
     config: &Config,
     engine: StorageEngine,
     lifecycle: &Lifecycle,
     hurried: bool,
     signals: &mut Signals,
-) -> Result<Exit, Failure> {
-    let started = Instant::now();
+) -> Result<&'static str, Failure> {
     // Without a log the checkpoint is all there is: it is never given up.
     let must_finish = engine.live_settings().durability == Durability::None;
     if !must_finish {
@@ -132,8 +134,7 @@ async fn close(
             .map_err(|error| failure(&error, lifecycle))?;
     }
     if hurried && !must_finish {
-        tracing::info!("stopped; the log is synced, the final checkpoint was skipped");
-        return Ok(Exit::Ok);
+        return Ok("stopped; the log is synced, the final checkpoint was skipped");
     }
     let closing = blocking(move || engine.close());
     tokio::pin!(closing);
@@ -142,19 +143,18 @@ async fn close(
         tokio::select! {
             closed = &mut closing => {
                 closed.map_err(|error| failure(&error, lifecycle))?;
-                tracing::info!(took_ms = started.elapsed().as_millis(), "stopped");
-                return Ok(Exit::Ok);
+                return Ok("stopped");
             }
             () = tokio::time::sleep_until(deadline), if !must_finish => {
-                tracing::warn!("stopped; the log is synced, the final checkpoint was given up");
-                return Ok(Exit::Ok);
+                tracing::warn!("the final checkpoint did not end in its time");
+                return Ok("stopped; the log is synced, the final checkpoint was given up");
             }
             name = signals.next() => {
                 if must_finish {
                     tracing::warn!(signal = name, "durability is none: the final checkpoint is the only copy and goes on");
                 } else {
-                    tracing::info!(signal = name, "stopped; the log is synced, the final checkpoint was cut short");
-                    return Ok(Exit::Ok);
+                    tracing::info!(signal = name, "hurrying");
+                    return Ok("stopped; the log is synced, the final checkpoint was cut short");
                 }
             }
         }

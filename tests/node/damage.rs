@@ -153,6 +153,52 @@ fn damage_of_a_table_is_found_and_never_served() {
 }
 
 #[test]
+fn who_meets_damaged_data_is_logged_and_counted() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let mut node = NodeOptions::new(&data).start();
+    let mut client = node.client();
+    for n in 0..200 {
+        // Not to be compressed, so that there are many blocks.
+        let noise: String = (0..100)
+            .map(|i| format!("{:08x}", (n * 100 + i) * 2_654_435_761_u64 % (1 << 32)))
+            .collect();
+        let document = format!("{{\"_id\":\"d{n}\",\"noise\":\"{noise}\"}}");
+        client.post("/collections/c", &document).expect(201);
+    }
+    assert!(node.stop().success());
+    let table = files(&data.join("tables"), ".sst").remove(0);
+    let mut bytes = fs::read(&table).unwrap();
+    let at = bytes.len() / 3;
+    bytes[at] ^= 0x10;
+    fs::write(&table, &bytes).unwrap();
+    let node = NodeOptions::new(&data).durability("full").start();
+    assert!(node.metric("godb_corruption_total") < 1.0);
+    let mut client = node.client();
+    let damaged: Vec<String> = (0..200)
+        .map(|n| format!("/collections/c/documents/d{n}"))
+        .filter(|path| client.get(path).status == 500)
+        .collect();
+    let count = damaged.len();
+    assert!(count > 0, "byte {at} of {} is not data", bytes.len());
+    assert_eq!(node.metric("godb_corruption_total"), count as f64);
+    let log = node.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("a request failed"))
+        .unwrap();
+    for part in ["ERROR", "method=GET", &damaged[0], "corrupt: "] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    let cut = client.try_request("GET", "/collections/c/find_with_stream", &[], &[]);
+    assert!(cut.is_err() || cut.unwrap().status == 500);
+    let log = node.log();
+    let line = log.lines().find(|line| line.contains("a stream was cut"));
+    assert!(line.is_none_or(|line| line.contains("ERROR")), "{line:?}");
+    assert!(node.metric("godb_corruption_total") > count as f64);
+}
+
+#[test]
 fn a_missing_segment_or_table_is_refused() {
     for part in ["wal", "tables"] {
         let (_dir, data) = stored();

@@ -15,6 +15,26 @@ fn rounds() -> u64 {
     })
 }
 
+#[test]
+fn an_index_that_was_answered_is_there_at_every_level() {
+    for level in ["none", "memory", "os", "full"] {
+        let dir = TempDir::new().unwrap();
+        let mut node = NodeOptions::new(dir.path().join("data"))
+            .durability(level)
+            .start();
+        let mut client = node.client();
+        client.post("/collections/c", r#"{"n":1}"#).expect(201);
+        client.post("/collections/c/indexes/n", "").expect(201);
+        node.kill9_and_restart();
+        let found = node.client().get("/collections/c/indexes").expect(200);
+        assert_eq!(
+            found.json()["indexes"],
+            serde_json::json!(["_id", "n"]),
+            "{level}"
+        );
+    }
+}
+
 fn torture(level: &'static str) {
     let seed = seed();
     println!("kill -9 at {level}: SEED={seed} ROUNDS={}", rounds());

@@ -95,6 +95,17 @@ fn during_the_grace_it_serves_and_is_not_ready() {
         .expect(201);
     assert_eq!(answer.header("connection"), Some("close"));
     assert_eq!(node.wait(SOON).code(), Some(0));
+    let log = node.log();
+    let took_ms: u64 = log
+        .lines()
+        .find(|line| line.contains(" stopped took_ms="))
+        .and_then(|line| line.rsplit('=').next())
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        took_ms >= 3000,
+        "the grace is a part of the stop: {took_ms}"
+    );
     let node = node.options().clone().start();
     node.client()
         .get("/collections/c/documents/during")

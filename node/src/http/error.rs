@@ -8,7 +8,7 @@ use godb_store::StoreError;
 use hyper::header::{
     ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use super::body::Body;
 
@@ -218,6 +218,19 @@ pub struct ApiError {
     pub message: Cow<'static, str>,
     /// The value of `Allow`, for 405.
     pub allow: Option<String>,
+    /// What the log gets and the client does not.
+    cause: Option<Cause>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cause {
+    text: String,
+    is_corruption: bool,
+}
+
+/// Whether the error tells of damaged data.
+pub fn is_corruption(error: &EngineError) -> bool {
+    matches!(error, EngineError::Store(StoreError::Corrupt { .. }))
 }
 
 impl ApiError {
@@ -227,6 +240,19 @@ impl ApiError {
             kind,
             message: message.into(),
             allow: None,
+            cause: None,
+        }
+    }
+
+    /// Whether damaged data is behind it.
+    pub fn is_corruption(&self) -> bool {
+        self.cause.as_ref().is_some_and(|cause| cause.is_corruption)
+    }
+
+    /// Puts what the client is not told into the log.
+    pub fn log(&self, method: &Method, path: &str) {
+        if let Some(Cause { text, .. }) = &self.cause {
+            tracing::error!(%method, path, error = text, "a request failed");
         }
     }
 
@@ -312,10 +338,7 @@ impl From<EngineError> for ApiError {
             _ => Kind::Internal,
         };
         let message = match kind {
-            Kind::Internal => {
-                tracing::error!(%error, "a request failed");
-                Cow::Borrowed("internal error; the log of the node has the details")
-            }
+            Kind::Internal => Cow::Borrowed("internal error; the log of the node has the details"),
             // The cause names files of the node: it is in the log already, once.
             Kind::OutcomeUnknown => Cow::Borrowed(
                 "outcome_unknown: the log failed while this write was in flight; it may or may \
@@ -324,9 +347,54 @@ impl From<EngineError> for ApiError {
             Kind::Unavailable => Cow::Borrowed(
                 "nothing was written: the node is stopping, or its log failed and it is about to restart",
             ),
-            _ => Cow::Owned(error.to_string()),
+            _ => Cow::Owned(for_people(&error)),
         };
-        ApiError::new(kind, message)
+        let cause = (kind == Kind::Internal).then(|| Cause {
+            text: error.to_string(),
+            is_corruption: is_corruption(&error),
+        });
+        ApiError {
+            cause,
+            ..ApiError::new(kind, message)
+        }
+    }
+}
+
+/// The error's own words, but sizes in units that people compare.
+fn for_people(error: &EngineError) -> String {
+    match error {
+        EngineError::TooLarge {
+            what,
+            bytes,
+            limit_bytes,
+        } => format!(
+            "{what} of {bytes} bytes is larger than the limit of {}",
+            size(*limit_bytes)
+        ),
+        EngineError::DiskFull {
+            free_bytes,
+            reserve_bytes,
+        } => format!(
+            "the disk is nearly full: {} free, {} in reserve",
+            size(*free_bytes),
+            size(*reserve_bytes)
+        ),
+        EngineError::TooMany {
+            what: what @ "indexes",
+            limit,
+            ..
+        } => format!("the collection has {limit} {what}, and cannot have more"),
+        _ => error.to_string(),
+    }
+}
+
+/// `16 MiB (16777216 bytes)`.
+pub fn size(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes / MIB {
+        0 => format!("{bytes} bytes"),
+        mib if bytes.is_multiple_of(MIB) => format!("{mib} MiB ({bytes} bytes)"),
+        mib => format!("{mib}.{} MiB ({bytes} bytes)", bytes % MIB * 10 / MIB),
     }
 }
 
@@ -401,10 +469,38 @@ mod tests {
     }
 
     #[test]
+    fn messages_say_sizes_and_limits_as_people_do() {
+        let message = |error| ApiError::from(error).message.into_owned();
+        let large = EngineError::TooLarge {
+            what: "document",
+            bytes: 16_777_217,
+            limit_bytes: 16_777_216,
+        };
+        let expected =
+            "document of 16777217 bytes is larger than the limit of 16 MiB (16777216 bytes)";
+        assert_eq!(message(large), expected);
+        let full = EngineError::DiskFull {
+            free_bytes: 1_600_000,
+            reserve_bytes: 12,
+        };
+        let expected = "the disk is nearly full: 1.5 MiB (1600000 bytes) free, 12 bytes in reserve";
+        assert_eq!(message(full), expected);
+        let indexes = EngineError::TooMany {
+            what: "indexes",
+            count: 65,
+            limit: 64,
+        };
+        let expected = "the collection has 64 indexes, and cannot have more";
+        assert_eq!(message(indexes), expected);
+    }
+
+    #[test]
     fn details_of_a_5xx_stay_in_the_log() {
         let error = EngineError::Store(StoreError::corrupt("/secret/path", 1, "x"));
         let rendered = ApiError::from(error);
         assert_eq!(rendered.kind, Kind::Internal);
         assert!(!rendered.message.contains("secret"));
+        assert!(rendered.is_corruption());
+        assert!(!ApiError::from(EngineError::ViewExpired).is_corruption());
     }
 }

@@ -17,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{ApiError, Kind};
+use super::error::{ApiError, Kind, size};
 
 /// Largest request body.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -119,21 +119,23 @@ pub fn refuse_if_match(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// Refuses bodies that say they are not JSON.
 pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let refusal = |what: &str, given: &[u8]| {
+    let refusal = |what: &str, given: &[u8], remedy: &str| {
         let given = String::from_utf8_lossy(given).into_owned();
         ApiError::new(
             Kind::UnsupportedMediaType,
-            format!("{what} `{given}` is not supported: send Content-Type: application/json"),
+            format!("{what} `{given}` is not supported: {remedy}"),
         )
     };
     if let Some(value) = headers.get(CONTENT_TYPE)
         && !is_json(value.as_bytes())
     {
-        return Err(refusal("the media type", value.as_bytes()));
+        let remedy = "send Content-Type: application/json";
+        return Err(refusal("the media type", value.as_bytes(), remedy));
     }
     match headers.get(CONTENT_ENCODING) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(refusal("the content encoding", value.as_bytes()))
+            let remedy = "send the body as it is, without Content-Encoding";
+            Err(refusal("the content encoding", value.as_bytes(), remedy))
         }
         _ => Ok(()),
     }
@@ -312,7 +314,10 @@ async fn grow_budget(
 fn too_large() -> ApiError {
     ApiError::new(
         Kind::TooLarge,
-        format!("the body is larger than the limit of {MAX_BODY_BYTES} bytes"),
+        format!(
+            "the body is larger than the limit of {}",
+            size(u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX))
+        ),
     )
 }
 
