@@ -24,6 +24,8 @@ use crate::server::Connections;
 const LINGER: Duration = Duration::from_millis(300);
 /// What a second signal leaves for requests in flight.
 const HURRIED_DRAIN: Duration = Duration::from_millis(250);
+/// Bound on the wait for connections that were cut: each ends with the poll it is in.
+const CUT: Duration = Duration::from_secs(2);
 /// How long reads are served after the log failed. With the time to notice it stays below 5 s.
 const READS_AFTER_FAILURE: Duration = Duration::from_millis(3500);
 
@@ -74,8 +76,9 @@ async fn wait(duration: Duration, signals: &mut Signals) -> bool {
     }
 }
 
-/// Lets requests end. True if a signal cut it short.
-async fn drain(
+/// Lets requests end, and cuts those that do not. Afterwards no connection acknowledges anything.
+/// True if a signal cut it short.
+pub async fn drain(
     budget: Duration,
     connections: &Connections,
     mut hurried: bool,
@@ -113,6 +116,9 @@ async fn drain(
             "requests did not end in time and are cut"
         );
         connections.abort();
+        // A connection in the middle of a poll may still acknowledge what it just committed. The
+        // log is synced only when none is left that could.
+        let _ = timeout_at(Instant::now() + CUT, connections.drained()).await;
     }
     hurried
 }

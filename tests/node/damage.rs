@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use godb_tests::node::godb_command;
+use godb_tests::random::Random;
 use godb_tests::{NodeOptions, run_godb};
 use tempfile::TempDir;
 
@@ -308,4 +309,49 @@ fn verify_says_what_is_wrong_with_its_argument() {
             path.display()
         );
     }
+}
+
+#[test]
+fn damage_of_the_catalogue_is_found_when_it_is_opened() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let mut node = NodeOptions::new(&data).start();
+    let mut client = node.client();
+    let mut random = Random::new(7);
+    // Names that fill several blocks, however well they are compressed.
+    for n in 0..300 {
+        let noise: String = (0..7)
+            .map(|_| format!("{:016x}", random.below(u64::MAX)))
+            .collect();
+        client
+            .post(&format!("/collections/{noise}"), &format!("{{\"n\":{n}}}"))
+            .expect(201);
+    }
+    let pad = "x".repeat(4000);
+    for n in 0..300 {
+        let document = format!("{{\"_id\":\"d{n}\",\"pad\":\"{n}{pad}\"}}");
+        client.post("/collections/c", &document).expect(201);
+    }
+    assert!(node.stop().success());
+    let tables: Vec<_> = files(&data.join("tables"), "")
+        .into_iter()
+        .filter(|path| !path.ends_with("LOCK") && !path.ends_with("STORE-ID"))
+        .collect();
+    let [table] = tables.as_slice() else {
+        panic!("{tables:?}")
+    };
+    let bytes = fs::read(table).unwrap();
+    let flip = |at: usize| {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0x10;
+        fs::write(table, &bad).unwrap();
+    };
+    // The catalogue has the first keys of all; this is not the first block of it.
+    flip(12_000);
+    let name = table.file_name().unwrap().to_str().unwrap();
+    refused_on(&data, &[], 65, &["corrupt", name, "at byte"]);
+    // Where only documents are damaged, the others are served.
+    flip(bytes.len() * 3 / 4);
+    let node = NodeOptions::new(&data).start();
+    node.client().get("/collections/c/find?limit=1").expect(200);
 }

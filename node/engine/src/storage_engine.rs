@@ -92,6 +92,9 @@ impl StorageEngine {
     pub(crate) fn open(settings: &Settings, components: &Components) -> Result<Self> {
         let store = Store::open(settings, components)?;
         let catalog = Arc::new(Catalog::default());
+        // Every request needs the catalogue: damage in it is found here, by file and offset, and
+        // not by the first who asks.
+        check::collections(&store.snapshot_read(), &catalog)?;
         let sweeper = Sweeper::start(&store, &catalog, &components.observer)?;
         Ok(Self {
             shared: Arc::new(Shared {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use godb_engine::{EngineError, json};
 use godb_store::StoreError;
 use hyper::header::{
-    ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Response, StatusCode};
 
@@ -43,6 +43,10 @@ pub enum Kind {
     PreconditionFailed,
     /// Document or request beyond its limit.
     TooLarge,
+    /// The request's target beyond its limit.
+    TargetTooLong,
+    /// The request's headers beyond their limit.
+    HeadTooLarge,
     /// Not JSON.
     UnsupportedMediaType,
     /// Held back for longer than it may take.
@@ -87,7 +91,7 @@ const INTERNAL: Row = row(
 );
 
 /// The table: a row for every kind.
-const TABLE: [Row; 20] = [
+const TABLE: [Row; 22] = [
     row(
         Kind::InvalidJson,
         "invalid_json",
@@ -168,6 +172,18 @@ const TABLE: [Row; 20] = [
         None,
     ),
     row(
+        Kind::TargetTooLong,
+        "target_too_long",
+        StatusCode::URI_TOO_LONG,
+        None,
+    ),
+    row(
+        Kind::HeadTooLarge,
+        "head_too_large",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        None,
+    ),
+    row(
         Kind::UnsupportedMediaType,
         "unsupported_media_type",
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -218,6 +234,8 @@ pub struct ApiError {
     pub message: Cow<'static, str>,
     /// The value of `Allow`, for 405.
     pub allow: Option<String>,
+    /// The rest of the request is not waited for: the connection ends with this answer.
+    pub closes: bool,
     /// What the log gets and the client does not.
     cause: Option<Cause>,
 }
@@ -240,6 +258,7 @@ impl ApiError {
             kind,
             message: message.into(),
             allow: None,
+            closes: false,
             cause: None,
         }
     }
@@ -254,6 +273,12 @@ impl ApiError {
         if let Some(Cause { text, .. }) = &self.cause {
             tracing::error!(%method, path, error = text, "a request failed");
         }
+    }
+
+    /// The same, as the last answer of its connection.
+    pub fn closing(mut self) -> Self {
+        self.closes = true;
+        self
     }
 
     /// The answer, in the form that the request's `Accept` asks for.
@@ -277,13 +302,17 @@ impl ApiError {
         if let Some(allow) = self.allow.as_deref().and_then(|allow| allow.parse().ok()) {
             headers.insert(ALLOW, allow);
         }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if self.kind == Kind::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
 
-    fn json(&self, problem: bool) -> Bytes {
+    /// The body: the contract's form, or that of RFC 9457.
+    pub fn json(&self, problem: bool) -> Bytes {
         let row = self.kind.row();
         let title = row.status.canonical_reason().unwrap_or("Error");
         let code = row.status.as_u16();

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use godb_engine::Durability;
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -21,8 +21,7 @@ use super::error::{ApiError, Kind, size};
 
 /// Largest request body.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-/// A body that is too large is read on up to this size and thrown away, so that a client which
-/// sends first and listens later gets its answer instead of a reset.
+/// A body that means nothing is read up to this size, so that its connection can be kept.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 /// Bodies above this size share a budget.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
@@ -188,10 +187,6 @@ where
         .and_then(|text| text.parse::<u64>().ok());
     let limit = u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX);
     if announced.is_some_and(|bytes| bytes > limit) {
-        // A client that waits for "100 Continue" has sent nothing yet.
-        if !headers.contains_key(EXPECT) {
-            discard(body, 0);
-        }
         return Err(too_large());
     }
     let mut deadline = None;
@@ -201,8 +196,6 @@ where
     while let Some(piece) = next_piece(&mut body, &mut deadline).await? {
         let so_far = rest.len() + first.as_ref().map_or(0, Bytes::len);
         if so_far + piece.len() > MAX_BODY_BYTES {
-            drop((first, rest));
-            discard(body, so_far + piece.len());
             return Err(too_large());
         }
         if so_far + piece.len() > SMALL_BODY_BYTES {
@@ -228,12 +221,13 @@ where
 /// Reads a body that means nothing and throws it away.
 pub fn ignore_body<B: RequestStream>(body: B) {
     if !body.is_end_stream() {
-        discard(body, 0);
+        discard(body);
     }
 }
 
 /// Takes what is still on its way, while the answer is already being sent.
-fn discard<B: RequestStream>(mut body: B, mut seen: usize) {
+fn discard<B: RequestStream>(mut body: B) {
+    let mut seen = 0;
     let deadline = Instant::now() + BODY_PIECE_TIMEOUT;
     tokio::spawn(async move {
         while seen <= MAX_DISCARDED_BYTES {
@@ -264,6 +258,7 @@ async fn next_piece<B: RequestStream>(
                             Kind::RequestTimeout,
                             "the request's body did not arrive in time",
                         )
+                        .closing()
                     })?
             }
         };
@@ -272,8 +267,9 @@ async fn next_piece<B: RequestStream>(
             Some(Err(_)) => {
                 return Err(ApiError::new(
                     Kind::InvalidRequest,
-                    "the request's body ended before its end",
-                ));
+                    "the request's body ended before its end, or is not in well-formed chunks",
+                )
+                .closing());
             }
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
@@ -319,6 +315,7 @@ fn too_large() -> ApiError {
             size(u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX))
         ),
     )
+    .closing()
 }
 
 #[cfg(test)]
