@@ -11,7 +11,7 @@ use godb_tests::node::free_port;
 use godb_tests::{Client, Node, NodeOptions};
 use tempfile::TempDir;
 
-use crate::workload;
+use crate::{process, workload};
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,19 +125,7 @@ impl Running {
             Process::Null(child) => child.id(),
             Process::Node(node) => node.pid(),
         };
-        // Fields 14 and 15, in hundredths of a second; the name before them may hold spaces.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields = stat
-            .rsplit_once(") ")
-            .map(|(_, rest)| rest)
-            .unwrap_or_default();
-        fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<f64>().ok())
-            .sum::<f64>()
-            / 100.0
+        process::cpu_seconds(pid)
     }
 
     /// fdatasync calls of the log so far.
