@@ -10,7 +10,7 @@ PEERS="$CARGO_TARGET_DIR/peers"
 if [ -n "${FULL:-}" ]; then
   set -- --rounds 7 --seconds 3 "$@"
 else
-  set -- --rounds 3 --seconds 0.7 --connections 1,64,256 --threads 1,8,64 "$@"
+  set -- --rounds 3 --seconds 0.7 --million 200000 "$@"
 fi
 exec "$CARGO_TARGET_DIR/release/godb-bench" --dir "$CARGO_TARGET_DIR" --out "$OUT" \
   --peers "$PEERS/release/godb-peers" "$@"

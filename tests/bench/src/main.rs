@@ -13,6 +13,7 @@ mod load;
 mod null;
 mod process;
 mod report;
+mod scenarios;
 mod target;
 mod workload;
 
@@ -66,6 +67,9 @@ struct Arguments {
     /// Threads of the embedded runs; 0 leaves them out.
     #[arg(long, value_delimiter = ',', default_value = "1,8,64")]
     threads: Vec<u64>,
+    /// Documents of the import, find, stream and restart; 0 leaves them out.
+    #[arg(long, default_value_t = 1_000_000)]
+    million: u64,
     /// `godb-peers`, for the engines of others beside the own.
     #[arg(long)]
     peers: Option<PathBuf>,
@@ -84,6 +88,9 @@ enum Command {
         /// Its address.
         #[arg(long)]
         listen: SocketAddr,
+        /// A file with what it answers to a find.
+        #[arg(long)]
+        answer: Option<PathBuf>,
     },
     /// One run of the engine alone, for the process that compares.
     Embedded {
@@ -103,11 +110,12 @@ enum Command {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     match arguments.command {
-        Some(Command::Null { listen }) => {
+        Some(Command::Null { listen, answer }) => {
+            let answer = answer.map(std::fs::read).transpose()?.unwrap_or_default();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;
-            return Ok(runtime.block_on(null::run(listen))?);
+            return Ok(runtime.block_on(null::run(listen, answer))?);
         }
         Some(Command::Embedded {
             level,
@@ -132,9 +140,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("{}", report::table(&samples));
     let alone = embedded(&arguments)?;
+    let scenarios = match arguments.million {
+        0 => json!(null),
+        documents => scenarios::run(&arguments, documents)?,
+    };
     if let Some(out) = &arguments.out {
         let text = serde_json::to_string_pretty(
-            &json!({"http": report::json(&samples), "embedded": alone}),
+            &json!({"http": report::json(&samples), "embedded": alone, "scenarios": scenarios}),
         )?;
         std::fs::write(out, text)?;
         println!("written to {}", out.display());

@@ -59,29 +59,7 @@ impl Target {
         documents: u64,
     ) -> std::io::Result<Running> {
         match self {
-            Target::Null => {
-                let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-                let child = Command::new(std::env::current_exe()?)
-                    .args(["null", "--listen", &address.to_string()])
-                    .stdin(Stdio::null())
-                    .spawn()?;
-                let running = Running {
-                    process: Process::Null(child),
-                    address,
-                    _data: None,
-                };
-                let deadline = Instant::now() + Duration::from_secs(10);
-                while Client::new(address)
-                    .try_request("GET", "/health", &[], b"")
-                    .is_err()
-                {
-                    if Instant::now() > deadline {
-                        return Err(std::io::ErrorKind::TimedOut.into());
-                    }
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Ok(running)
-            }
+            Target::Null => Running::null(None),
             Target::Node(level) | Target::Base(level) => {
                 let data = tempfile::tempdir_in(below)?;
                 let mut options = NodeOptions::new(data.path().join("data")).durability(level);
@@ -114,6 +92,35 @@ impl Target {
 }
 
 impl Running {
+    /// The null server; `answer` is a file with what it answers to a find.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn null(answer: Option<&Path>) -> std::io::Result<Running> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let child = Command::new(std::env::current_exe()?)
+            .args(["null", "--listen", &address.to_string()])
+            .args(answer.map(|path| format!("--answer={}", path.display())))
+            .stdin(Stdio::null())
+            .spawn()?;
+        let running = Running {
+            process: Process::Null(child),
+            address,
+            _data: None,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Client::new(address)
+            .try_request("GET", "/health", &[], b"")
+            .is_err()
+        {
+            if Instant::now() > deadline {
+                return Err(std::io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(running)
+    }
+
     /// Where documents are served.
     pub fn address(&self) -> SocketAddr {
         self.address
