@@ -16,6 +16,7 @@ use crate::read::version::{ReadPoint, Version};
 use crate::read::view::View;
 use crate::recovery::{self, Recovered, RecoveryReport};
 use crate::settings::{Components, Durability, LiveSettings, Settings};
+use crate::snapshot::{SnapshotInfo, Snapshots};
 use crate::stats::{self, StoreStats};
 use crate::sync::{Mutex, lock};
 use crate::table::BlockCache;
@@ -121,7 +122,14 @@ impl Store {
     /// The value of a counter as of the visible state.
     #[must_use]
     pub fn counter(&self, id: u64) -> i64 {
-        self.0.pipeline.counter(id)
+        self.0.pipeline.counters.newest(id)
+    }
+
+    /// The value of a counter as of the LSN of a view or read point that was taken a moment ago.
+    /// None once the counters have moved some thousand times since: count what the view has.
+    #[must_use]
+    pub fn counter_at(&self, id: u64, lsn: Lsn) -> Option<i64> {
+        self.0.pipeline.counters.at(id, lsn)
     }
 
     /// Ready when writers are not, or no longer, held back. Look again after it: another writer
@@ -184,6 +192,32 @@ impl Store {
     pub fn compact(&self) -> Result<()> {
         self.0.pipeline.alive()?;
         self.0.checkpointer.compact_everything()
+    }
+
+    /// Takes a snapshot named `name` of everything appended before the call, in `snapshots` below
+    /// the data directory, while writers and readers go on. If there is one of that name already,
+    /// that one is the answer and `false` stands beside it. When it returns, it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidName`]; [`StoreError::Mismatch`] if tables and data directory are not
+    /// on one volume; those of the checkpoint; I/O errors. There is no snapshot then.
+    pub fn create_snapshot(&self, name: &str) -> Result<(SnapshotInfo, bool)> {
+        self.0.pipeline.alive()?;
+        self.0.checkpointer.cut_snapshot(name)
+    }
+
+    /// Removes a snapshot and what only it needed. Returns whether it was there.
+    ///
+    /// # Errors
+    /// I/O errors; a second call goes on.
+    pub fn delete_snapshot(&self, name: &str) -> Result<bool> {
+        self.0.checkpointer.delete_snapshot(name)
+    }
+
+    /// The snapshots below the data directory, for reading.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        self.0.checkpointer.snapshots()
     }
 
     /// Puts new live settings in force and returns when they are. A change of the durability
@@ -288,6 +322,7 @@ impl Inner {
             running: Mutex::new(()),
             compacting: Mutex::new(()),
             compaction_wanted: Wanted::default(),
+            snapshotting: Mutex::new(()),
         });
         checkpointer.watch_space();
         checkpointer.replan_memory();

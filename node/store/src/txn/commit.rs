@@ -37,6 +37,7 @@ use crate::read::version::{ReadPoint, Version, Versions};
 use crate::settings::{Durability, WhoSyncs};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::txn::conflict::{ConflictSlots, KeyHash, KeyHasher};
+use crate::txn::counters::Counters;
 use crate::txn::gate::{Gate, Hold};
 use crate::txn::readers::Readers;
 use crate::txn::syncer::Syncer;
@@ -148,7 +149,7 @@ pub(crate) struct Pipeline {
     pub(crate) trigger: Trigger,
     level: AtomicU8,
     pub(super) late: Mutex<Vec<Waiting>>,
-    counters: Mutex<BTreeMap<u64, i64>>,
+    pub(crate) counters: Counters,
 }
 
 impl Pipeline {
@@ -208,7 +209,7 @@ impl Pipeline {
             trigger: Trigger::default(),
             level: AtomicU8::new(level as u8),
             late: Mutex::new(Vec::new()),
-            counters: Mutex::new(counters),
+            counters: Counters::new(counters),
         }
     }
 
@@ -405,7 +406,9 @@ impl Pipeline {
         }
         self.marks.set_appended(lsn);
         if level <= Durability::Memory {
-            self.apply_counts(prepared.counts.iter().copied());
+            let counts = prepared.counts.iter();
+            self.counters
+                .apply(counts.map(|(id, delta)| (lsn, *id, *delta)));
             self.marks.set_visible(lsn);
         } else {
             section
@@ -485,21 +488,6 @@ impl Pipeline {
             lock(&self.section).urgent = true;
             self.work.notify_one();
         }
-    }
-
-    pub(super) fn apply_counts(&self, counts: impl Iterator<Item = (u64, i64)>) {
-        let mut counts = counts.peekable();
-        if counts.peek().is_some() {
-            let mut counters = lock(&self.counters);
-            for (id, delta) in counts {
-                *counters.entry(id).or_default() += delta;
-            }
-        }
-    }
-
-    /// The visible value of a counter.
-    pub(crate) fn counter(&self, id: u64) -> i64 {
-        lock(&self.counters).get(&id).copied().unwrap_or(0)
     }
 
     /// Replaces the active memtable by an empty one and returns it, with its last LSN, if it held

@@ -5,6 +5,7 @@
 
 pub(crate) mod commit;
 pub(crate) mod conflict;
+pub(crate) mod counters;
 pub(crate) mod driver;
 pub(crate) mod gate;
 pub(crate) mod pace;

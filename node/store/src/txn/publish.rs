@@ -199,12 +199,7 @@ impl Pipeline {
             .iter()
             .take_while(|(lsn, ..)| *lsn <= visible)
             .count();
-        self.apply_counts(
-            state
-                .deltas
-                .drain(..now_visible)
-                .map(|(_, id, delta)| (id, delta)),
-        );
+        self.counters.apply(state.deltas.drain(..now_visible));
         self.marks.set_visible(visible);
         let LogState { waiting, done, .. } = state;
         let reached = |waiting: &mut Waiting| self.reached(waiting.lsn, waiting.need);

@@ -20,4 +20,5 @@ mod model;
 mod mutation;
 mod oracle;
 mod powercut;
+mod snapshots;
 mod syncer;
