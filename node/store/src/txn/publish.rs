@@ -121,8 +121,7 @@ impl Pipeline {
             let urgent = std::mem::take(&mut section.urgent);
             let chunks = section.buffer.take();
             section.handed_over = false;
-            self.syncer
-                .taken(chunks.iter().map(|chunk| u64::from(chunk.count)).sum());
+            self.syncer.taken();
             if section.log_thread_sleeps_long && !chunks.is_empty() {
                 // It has to prove this group once the log is idle.
                 section.log_thread_sleeps_long = false;
@@ -167,13 +166,14 @@ impl Pipeline {
             let LogState { log: Some(log), .. } = state else {
                 return Ok(worked);
             };
-            let covered = self.marks.written();
+            let (covered, before) = (self.marks.written(), self.marks.durable());
             let started = Instant::now();
             log.sync().map_err(|error| self.fail_stop(error))?;
             let took = started.elapsed();
             self.observer.log_synced(took);
             self.syncer.synced(took);
             self.marks.set_durable(covered);
+            self.syncer.in_flight(self.marks.appended().0 - before.0);
             self.publish(state, level);
         }
         Ok(worked || wants_sync)

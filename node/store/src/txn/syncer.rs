@@ -28,6 +28,9 @@ const SLOW: Duration = Duration::from_micros(250);
 /// One sync counts as at most this, so that a single late one does not change who syncs.
 const MOST: Duration = Duration::from_micros(1000);
 
+/// Who gathers for longer than this leaves the processor to others.
+const WORTH_A_SLEEP: Duration = Duration::from_micros(200);
+
 /// Whether the committer's thread may stand still for a sync.
 const SYNC_IS_SLOW: u8 = 0;
 const SYNC_IS_FAST: u8 = 1;
@@ -41,7 +44,8 @@ pub(crate) struct Syncer {
     who: WhoSyncs,
     fast: AtomicU8,
     average_nanos: AtomicU64,
-    last_group: AtomicU64,
+    /// Transactions on their way when the last group was acknowledged, itself included.
+    in_flight: AtomicU64,
     /// The standing claim; changed inside the section only.
     claim: AtomicU64,
     claims: AtomicU64,
@@ -55,7 +59,7 @@ impl Syncer {
             who,
             fast: AtomicU8::new(SYNC_IS_SLOW),
             average_nanos: AtomicU64::new(0),
-            last_group: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
             claim: AtomicU64::new(0),
             claims: AtomicU64::new(0),
             claimant: Mutex::new(None),
@@ -96,20 +100,22 @@ impl Syncer {
         }
     }
 
-    /// A group of so many transactions was taken. Called inside the section: the claim on it ends.
-    pub(crate) fn taken(&self, transactions: u64) {
+    /// The group was taken. Called inside the section: the claim on it ends.
+    pub(crate) fn taken(&self) {
         self.claim.store(0, Ordering::Release);
-        if transactions > 0 {
-            self.last_group.store(transactions, Ordering::Relaxed);
-        }
     }
 
-    /// How many transactions are worth waiting for, and how long at most: half of the last group,
-    /// for one sync.
+    /// So many transactions are on their way, those that are acknowledged now included.
+    pub(crate) fn in_flight(&self, transactions: u64) {
+        self.in_flight.store(transactions, Ordering::Relaxed);
+    }
+
+    /// How many transactions are worth waiting for, and how long at most: most of those that were
+    /// on their way, as whoever was just answered is soon back, and half of a sync.
     pub(crate) fn gathering(&self) -> (u64, Duration) {
         let nanos = self.average_nanos.load(Ordering::Relaxed);
-        let wanted = self.last_group.load(Ordering::Relaxed) / 2;
-        (wanted, Duration::from_nanos(nanos))
+        let wanted = self.in_flight.load(Ordering::Relaxed) * 7 / 8;
+        (wanted, Duration::from_nanos(nanos / 2))
     }
 
     /// Whether someone claimed what is in the buffer. Without the section it can only err for a
@@ -202,8 +208,7 @@ impl Pipeline {
         let _ = self.drive(state, sync);
     }
 
-    /// Lets a group gather, for half of the last one and at most one sync time, so never when
-    /// writers come one at a time.
+    /// Lets a group gather, so never when writers come one at a time.
     pub(crate) fn gather(&self) {
         let (wanted, longest) = self.syncer.gathering();
         if wanted < 2 || self.level() != Durability::Full {
@@ -212,7 +217,11 @@ impl Pipeline {
         let since = Instant::now();
         let gathered = || self.marks.appended().0 - self.marks.written().0;
         while gathered() < wanted && since.elapsed() < longest {
-            std::thread::yield_now();
+            if longest > WORTH_A_SLEEP {
+                std::thread::sleep(WORTH_A_SLEEP / 4);
+            } else {
+                std::thread::yield_now();
+            }
         }
     }
 }
@@ -261,7 +270,7 @@ mod tests {
         let syncer = Syncer::new(WhoSyncs::Committer);
         let (old, new) = (Arc::<Counts>::default(), Arc::<Counts>::default());
         let first = syncer.claim();
-        syncer.taken(1);
+        syncer.taken();
         let second = syncer.claim();
         assert!(!syncer.stands(first) && syncer.stands(second));
         syncer.await_turn(second, &Arc::clone(&new).into());
