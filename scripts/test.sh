@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check there is, or the parts named as arguments: fmt clippy deny tidy tests.
+# Every check there is, or the parts named as arguments: fmt clippy deny tidy tests chart cluster.
 # All parts run even when one fails; the last line counts what passed and what failed.
 source "$(dirname "$0")/env.sh"
 source scripts/tools.sh
@@ -23,6 +23,15 @@ tests() {
   "$CARGO" test --locked --no-fail-fast
   # The same store with the locks of a scheduler that tries orders of its threads.
   "$CARGO" test --locked -p godb-store --lib --features shuttle interleavings
+}
+
+# The Helm chart, as far as it can be tested without a cluster.
+chart() { scripts/chart.sh; }
+
+# A real Kubernetes on this machine, with our images, operator and chart in it.
+cluster() {
+  tests/cluster/lab/build.sh
+  scripts/cluster-test.sh
 }
 
 # Passed and failed of a log: what its `test result:` lines say, or one for the part as a whole.
@@ -52,10 +61,10 @@ part() {
   echo "$name $((SECONDS - started)) $(count "$name" "$rc" "$log")" >>"$LOGS/parts"
 }
 
-if [ $# -eq 0 ]; then set -- fmt clippy deny tests; fi
+if [ $# -eq 0 ]; then set -- fmt clippy deny tests chart cluster; fi
 for name in "$@"; do
   case $name in
-    fmt | clippy | deny | tidy | tests) part "$name" ;;
+    fmt | clippy | deny | tidy | tests | chart | cluster) part "$name" ;;
     *) die "no part called $name" ;;
   esac
 done

@@ -14,6 +14,25 @@ need_cargo_deny() {
   rm -rf "$CACHE/build"
 }
 
+# Runs a command as root: through sudo, if it does not ask for a password, unless we are root.
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+# Debian packages, each named with a command or file that shows that it is there: runc:runc
+need_packages() {
+  local pair missing=()
+  for pair in "$@"; do
+    if ! PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null; then missing+=("${pair##*:}"); fi
+  done
+  if [ ${#missing[@]} -eq 0 ]; then return; fi
+  command -v apt-get >/dev/null || die "not installed: ${missing[*]} (names of the Debian packages)"
+  say "installing ${missing[*]} (once)"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+    die "not installed: ${missing[*]}. As root: apt-get install ${missing[*]}"
+}
+
 # promtool from the Debian package, unpacked and not installed: no service is started, no right is
 # needed unless the package lists are missing.
 need_promtool() {
@@ -22,11 +41,7 @@ need_promtool() {
   local work
   work=$(mktemp -d)
   if ! (cd "$work" && apt-get download prometheus >/dev/null 2>&1); then
-    if [ "$(id -u)" -eq 0 ]; then
-      apt-get update -qq
-    else
-      sudo -n apt-get update -qq
-    fi
+    as_root apt-get update -qq
     (cd "$work" && apt-get download prometheus >/dev/null)
   fi
   dpkg-deb -x "$work"/prometheus_*.deb "$work/tree"
@@ -61,4 +76,23 @@ use_advisory_archive() {
   export GIT_CONFIG_COUNT=1
   export GIT_CONFIG_KEY_0="url.file://$repository.insteadOf"
   export GIT_CONFIG_VALUE_0="$ADVISORY_URL"
+}
+
+# helm-docs and helm-unittest from the Go module proxy, with every module pinned in the folder's
+# go.sum. Helm itself comes with the test cluster's programs (tests/cluster/lab/build.sh).
+need_chart_tools() {
+  local folder=$ROOT/tests/chart/tools made_from
+  command -v go >/dev/null || die "the chart's tools are built with Go 1.26 or newer; there is no go in PATH"
+  made_from=$( (go version; cat "$folder"/go.*) | sha256sum)
+  if [ "$(cat "$TOOLS/chart-made-from" 2>/dev/null)" = "$made_from" ]; then return; fi
+  say "building helm-docs and helm-unittest into $TOOLS (once: a minute)"
+  mkdir -p "$TOOLS/bin"
+  (
+    cd "$folder"
+    export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-mod=readonly -modcacherw"
+    export GOMODCACHE="$CACHE/build/mod" GOCACHE="$CACHE/build/go"
+    go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$TOOLS/bin/" tool
+  )
+  rm -rf "$CACHE/build"
+  printf '%s\n' "$made_from" >"$TOOLS/chart-made-from"
 }

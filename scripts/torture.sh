@@ -6,6 +6,8 @@ export GODB_TEST_ROUNDS="${ROUNDS:-200}"
 export GODB_TEST_SEED="${SEED:-$RANDOM$RANDOM}"
 export GODB_POWERCUT_ROUNDS="$GODB_TEST_ROUNDS"
 export GODB_POWERCUT_SEED="$GODB_TEST_SEED"
+trap 'rc=$?; [ $rc -eq 0 ] || echo "failed; again: ROUNDS=$GODB_TEST_ROUNDS SEED=$GODB_TEST_SEED make torture"; exit $rc' EXIT
+started=$SECONDS
 echo "ROUNDS=$GODB_TEST_ROUNDS SEED=$GODB_TEST_SEED"
 
 # kill -9 and SIGTERM on the real binary.
@@ -39,3 +41,4 @@ for part in ${PARTS:-kills cuts damage}; do
     *) die "no part called $part" ;;
   esac
 done
+echo "all parts in $((SECONDS - started)) s, SEED=$GODB_TEST_SEED: nothing lost"

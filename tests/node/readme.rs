@@ -4,74 +4,21 @@
 use std::path::Path;
 use std::process::Command;
 
+use godb_tests::readme::{shows, steps};
 use godb_tests::{NodeOptions, node};
 use tempfile::TempDir;
-
-/// A command as it is typed, and the output that the README shows.
-struct Step {
-    command: String,
-    output: String,
-}
-
-fn steps(readme: &str) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut inside = false;
-    for line in readme.lines() {
-        if line.starts_with("```") {
-            inside = line == "```console";
-        } else if inside && let Some(command) = line.strip_prefix("$ ") {
-            let command = command.to_owned();
-            steps.push(Step {
-                command,
-                output: String::new(),
-            });
-        } else if inside {
-            let step = steps.last_mut().expect("a command before its output");
-            match line.strip_prefix("> ") {
-                Some(more) => step.command.push_str(&format!("\n{more}")),
-                None => step.output.push_str(&format!("{line}\n")),
-            }
-        }
-    }
-    steps
-}
-
-/// Whether the text is what the pattern shows, with `…` for anything.
-fn shows(pattern: &str, text: &str) -> bool {
-    let parts: Vec<&str> = pattern.trim().split('…').collect();
-    let (first, last) = (parts[0], parts[parts.len() - 1]);
-    let text = text.trim();
-    if parts.len() == 1 {
-        return text == first;
-    }
-    let Some(mut rest) = text.strip_prefix(first) else {
-        return false;
-    };
-    for part in &parts[1..parts.len() - 1] {
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
-#[test]
-fn patterns_can_fail() {
-    assert!(shows("{\"a\":1,…,\"c\":3}", "{\"a\":1,\"b\":2,\"c\":3}\n"));
-    for text in ["{\"a\":2,\"b\":2,\"c\":3}", "{\"a\":1,\"b\":2}", ""] {
-        assert!(!shows("{\"a\":1,…,\"c\":3}", text), "{text}");
-    }
-    assert!(!shows("a", "ab"));
-}
 
 #[test]
 fn the_tour_of_the_readme_is_true() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let steps = steps(&std::fs::read_to_string(readme).unwrap());
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let steps = steps(&readme, "console");
     assert!(steps.len() > 12, "the tour is there");
     let dir = TempDir::new().unwrap();
-    let node = NodeOptions::new(dir.path().join("data")).start();
+    let mut node = NodeOptions::new(dir.path().join("data"))
+        .arg("--checkpoint-interval")
+        .arg("1h")
+        .start();
     // One shell for all, so that variables last; a marker ends the output of each command.
     const END: &str = "--- end of output ---";
     let mut script = String::new();
@@ -119,4 +66,18 @@ fn the_tour_of_the_readme_is_true() {
             step.output
         );
     }
+    // Then it kills the node and reads what is on disk.
+    let shown = readme
+        .lines()
+        .find(|line| line.starts_with("godb-data: "))
+        .unwrap();
+    node.kill9();
+    let data = dir.path().join("data");
+    let verified = godb_tests::run_godb(&["verify", data.to_str().unwrap()]);
+    let printed = String::from_utf8(verified.stdout).unwrap();
+    let printed = printed.replace(data.to_str().unwrap(), "godb-data");
+    assert!(
+        shows(shown, &printed),
+        "the README shows: {shown}\nverify prints: {printed}"
+    );
 }

@@ -11,10 +11,12 @@
     reason = "a test harness: to panic is how it reports a failure"
 )]
 
+pub mod checker;
 pub mod client;
 pub mod history;
 pub mod node;
 pub mod random;
+pub mod readme;
 
 pub use client::{Client, Response};
 pub use node::{Node, NodeOptions, run_godb};

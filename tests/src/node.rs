@@ -82,6 +82,8 @@ pub struct NodeOptions {
     pub data_dir: PathBuf,
     /// The level.
     pub durability: &'static str,
+    /// The program, if it is not [`binary`].
+    pub binary: Option<PathBuf>,
     /// More arguments.
     pub args: Vec<String>,
     /// Environment variables; nothing whose name starts with `GODB_` is inherited.
@@ -94,6 +96,7 @@ impl NodeOptions {
         Self {
             data_dir: data_dir.into(),
             durability: "os",
+            binary: None,
             args: Vec::new(),
             env: Vec::new(),
         }
@@ -102,6 +105,12 @@ impl NodeOptions {
     /// At this level.
     pub fn durability(mut self, level: &'static str) -> Self {
         self.durability = level;
+        self
+    }
+
+    /// Another build of the program.
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
         self
     }
 
@@ -128,7 +137,7 @@ impl NodeOptions {
 
     fn spawn_at(&self, address: SocketAddr, admin: SocketAddr) -> Node {
         let log = tempfile::NamedTempFile::new().expect("a file for the log");
-        let mut command = godb_command();
+        let mut command = without_settings(self.binary.as_deref().unwrap_or_else(|| binary()));
         command
             .arg("--data-dir")
             .arg(&self.data_dir)
@@ -160,7 +169,11 @@ fn append(path: &Path) -> File {
 
 /// The binary without any `GODB_` variable of the caller's.
 pub fn godb_command() -> Command {
-    let mut command = Command::new(binary());
+    without_settings(binary())
+}
+
+fn without_settings(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GODB_") {
             command.env_remove(name);

@@ -17,9 +17,7 @@
 
 mod codec;
 
-pub(crate) use codec::{decode_collection, decode_numbers};
-#[cfg(feature = "fuzz")]
-pub(crate) use codec::{encode_collection, encode_numbers};
+pub(crate) use codec::{decode_collection, decode_numbers, encode_collection, encode_numbers};
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -41,7 +41,10 @@ impl<T> Pending<T> {
     /// # Errors
     /// The refusal, if it is one; [`EngineError::OutcomeUnknown`] if the log failed meanwhile.
     pub fn wait(self) -> Result<T> {
-        godb_store::block_on(self)
+        let Self { ticket, outcome } = self;
+        ticket.wait().map_err(outcome_unknown)?;
+        // Only a caller that was given it by a poll finds none here.
+        outcome.unwrap_or(Err(EngineError::Store(StoreError::Closed)))
     }
 }
 

@@ -18,11 +18,12 @@ use crate::exit::{Exit, Failure};
 /// No database there, in use, of a newer version, or of directories that do not belong together;
 /// I/O errors. The damaged files are as they were then.
 pub fn run(options: &RepairOptions) -> Result<Exit, Failure> {
-    let mut settings = Settings::new(&options.data_dir);
-    if let Some(dir) = &options.wal_dir {
+    let directories = &options.directories;
+    let mut settings = Settings::new(&directories.data_dir);
+    if let Some(dir) = &directories.wal_dir {
         settings.wal_dir.clone_from(dir);
     }
-    if let Some(dir) = &options.checkpoint_dir {
+    if let Some(dir) = &directories.checkpoint_dir {
         settings.checkpoint_dir.clone_from(dir);
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
@@ -45,7 +46,7 @@ fn verdict(options: &RepairOptions, report: &RepairReport) -> Exit {
 }
 
 fn summary(options: &RepairOptions, report: &RepairReport) -> String {
-    let dir = options.data_dir.display();
+    let dir = options.directories.data_dir.display();
     if report.damage.is_empty() {
         return format!("{dir}: nothing is damaged; nothing was changed\n");
     }

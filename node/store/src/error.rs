@@ -117,6 +117,14 @@ pub enum StoreError {
         /// What was expected and what to do.
         detail: String,
     },
+    /// A snapshot cannot have this name.
+    #[error(
+        "`{name}` is no name of a snapshot: 1 to 128 letters, digits, `.`, `_` or `-`, the first one a letter, digit or `_`"
+    )]
+    InvalidName {
+        /// The name, at most its first 128 characters.
+        name: String,
+    },
     /// A setting is out of its range; all faults at once.
     #[error("invalid settings: {}", faults.join("; "))]
     InvalidSettings {

@@ -215,12 +215,13 @@ impl Manifest {
 
     /// Reads the manifest of `data_dir`; `None` if there is none.
     pub(crate) fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>> {
-        let path = data_dir.join(FILE_NAME);
-        let io = |op| {
-            let path = path.clone();
-            move |error: std::io::Error| StoreError::io(op, &path, &error)
-        };
-        let file = match disk.open(&path, OpenMode::Read) {
+        Self::load_file(disk, &data_dir.join(FILE_NAME))
+    }
+
+    /// Reads the manifest at `path`; `None` if there is none.
+    pub(crate) fn load_file(disk: &dyn Disk, path: &Path) -> Result<Option<Self>> {
+        let io = |op| move |error: std::io::Error| StoreError::io(op, path, &error);
+        let file = match disk.open(path, OpenMode::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io("open")(error)),
@@ -228,14 +229,14 @@ impl Manifest {
         let length = file.len().map_err(io("measure"))?;
         if length > MAX_BYTES {
             return Err(StoreError::corrupt(
-                &path,
+                path,
                 0,
                 format!("{length} bytes are no manifest's size"),
             ));
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         file.read_exact_at(&mut bytes, 0).map_err(io("read"))?;
-        Self::decode(&bytes, &path).map(Some)
+        Self::decode(&bytes, path).map(Some)
     }
 
     /// Makes this the manifest. When it returns, it is durable.
@@ -244,8 +245,19 @@ impl Manifest {
     /// Before the rename nothing has changed; [`StoreFailure::Unknown`] means that either one may
     /// be found after a crash, so nothing that only one of them names may be touched.
     pub(crate) fn store(&self, disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreFailure> {
-        let path = data_dir.join(FILE_NAME);
-        let staging = data_dir.join(STAGING_NAME);
+        self.store_as(disk, data_dir, FILE_NAME, STAGING_NAME)
+    }
+
+    /// As [`Manifest::store`], under `name` in `dir`, by way of `staging`.
+    pub(crate) fn store_as(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        name: &str,
+        staging: &str,
+    ) -> Result<(), StoreFailure> {
+        let path = dir.join(name);
+        let staging = dir.join(staging);
         let io = |op| {
             let path: PathBuf = path.clone();
             move |error: std::io::Error| StoreError::io(op, &path, &error)
@@ -265,7 +277,7 @@ impl Manifest {
             disk.rename(&staging, &path).map_err(io("rename"))
         })();
         staged.map_err(StoreFailure::Unchanged)?;
-        disk.sync_dir(data_dir)
+        disk.sync_dir(dir)
             .map_err(|error| StoreFailure::Unknown(io("sync the directory of")(error)))
     }
 }

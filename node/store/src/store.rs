@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::checkpoint::flush::CheckpointReport;
 use crate::checkpoint::{Checkpointer, Wanted};
@@ -15,11 +16,13 @@ use crate::read::version::{ReadPoint, Version};
 use crate::read::view::View;
 use crate::recovery::{self, Recovered, RecoveryReport};
 use crate::settings::{Components, Durability, LiveSettings, Settings};
+use crate::snapshot::{SnapshotInfo, Snapshots};
 use crate::stats::{self, StoreStats};
 use crate::sync::{Mutex, lock};
 use crate::table::BlockCache;
-use crate::txn::commit::Pipeline;
+use crate::txn::commit::{LogParts, Pipeline};
 use crate::txn::gate::Writable;
+use crate::txn::publish::SyncBy;
 use crate::txn::ticket::Ticket;
 use crate::txn::{Transaction, driver};
 
@@ -84,7 +87,7 @@ impl Store {
             |point| {
                 let mut transaction = Transaction::new(Arc::clone(pipeline), point);
                 let value = body(&mut transaction)?;
-                Ok((value, transaction.prepare()?))
+                Ok((value, transaction.prepare()?.1))
             },
             ack,
             waker,
@@ -119,7 +122,14 @@ impl Store {
     /// The value of a counter as of the visible state.
     #[must_use]
     pub fn counter(&self, id: u64) -> i64 {
-        self.0.pipeline.counter(id)
+        self.0.pipeline.counters.newest(id)
+    }
+
+    /// The value of a counter as of the LSN of a view or read point that was taken a moment ago.
+    /// None once the counters have moved some thousand times since: count what the view has.
+    #[must_use]
+    pub fn counter_at(&self, id: u64, lsn: Lsn) -> Option<i64> {
+        self.0.pipeline.counters.at(id, lsn)
     }
 
     /// Ready when writers are not, or no longer, held back. Look again after it: another writer
@@ -129,6 +139,17 @@ impl Store {
         Writable {
             pipeline: Arc::clone(&self.0.pipeline),
         }
+    }
+
+    /// How long to wait before the next write: zero while checkpoints and compactions keep up, at
+    /// most a second. Who does not wait runs into [`StoreError::Busy`] sooner.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        let delay = self.0.pipeline.trigger.delay();
+        if !delay.is_zero() {
+            self.0.pipeline.observer.writer_delayed(delay);
+        }
+        delay
     }
 
     /// Blocks until everything appended before the call is durable: by a sync of the log, or by a
@@ -149,7 +170,7 @@ impl Store {
             return self.checkpoint().map(|report| report.lsn);
         }
         let ticket = pipeline.wait_durable(lsn);
-        let synced = pipeline.drive(&mut lock(&pipeline.log), true);
+        let synced = pipeline.drive(&mut pipeline.lock_log(), SyncBy::Now);
         pipeline.work.notify_one();
         synced?;
         ticket.wait()
@@ -171,6 +192,32 @@ impl Store {
     pub fn compact(&self) -> Result<()> {
         self.0.pipeline.alive()?;
         self.0.checkpointer.compact_everything()
+    }
+
+    /// Takes a snapshot named `name` of everything appended before the call, in `snapshots` below
+    /// the data directory, while writers and readers go on. If there is one of that name already,
+    /// that one is the answer and `false` stands beside it. When it returns, it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidName`]; [`StoreError::Mismatch`] if tables and data directory are not
+    /// on one volume; those of the checkpoint; I/O errors. There is no snapshot then.
+    pub fn create_snapshot(&self, name: &str) -> Result<(SnapshotInfo, bool)> {
+        self.0.pipeline.alive()?;
+        self.0.checkpointer.cut_snapshot(name)
+    }
+
+    /// Removes a snapshot and what only it needed. Returns whether it was there.
+    ///
+    /// # Errors
+    /// I/O errors; a second call goes on.
+    pub fn delete_snapshot(&self, name: &str) -> Result<bool> {
+        self.0.checkpointer.delete_snapshot(name)
+    }
+
+    /// The snapshots below the data directory, for reading.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        self.0.checkpointer.snapshots()
     }
 
     /// Puts new live settings in force and returns when they are. A change of the durability
@@ -242,7 +289,11 @@ impl Inner {
             report.resumes_after,
             version,
             counters,
-            log,
+            LogParts {
+                log,
+                supply: Arc::clone(&supply),
+                who_syncs: settings.who_syncs,
+            },
             Arc::clone(&components.observer),
         ));
         pipeline
@@ -251,7 +302,7 @@ impl Inner {
         pipeline
             .reservation
             .store(manifest.reservation.0, Ordering::Release);
-        if let (Some(start), Some(log)) = (manifest.log_start, &mut lock(&pipeline.log).log) {
+        if let (Some(start), Some(log)) = (manifest.log_start, &mut pipeline.lock_log().log) {
             supply.retire(log.retire_before(start));
         }
         let checkpointer = Arc::new(Checkpointer {
@@ -271,6 +322,7 @@ impl Inner {
             running: Mutex::new(()),
             compacting: Mutex::new(()),
             compaction_wanted: Wanted::default(),
+            snapshotting: Mutex::new(()),
         });
         checkpointer.watch_space();
         checkpointer.replan_memory();
@@ -327,7 +379,9 @@ impl Inner {
         }
         let mut outcome = Ok(());
         if checkpoint {
-            outcome = pipeline.drive(&mut lock(&pipeline.log), true).map(drop);
+            outcome = pipeline
+                .drive(&mut pipeline.lock_log(), SyncBy::Now)
+                .map(drop);
         }
         self.checkpointer.stop.store(true, Ordering::Release);
         if checkpoint && outcome.is_ok() {
@@ -346,7 +400,7 @@ impl Inner {
                 .poison
                 .set("the store was closed before everything was written".to_owned());
         }
-        pipeline.wake_everyone(&mut lock(&pipeline.log));
+        pipeline.wake_everyone(&mut pipeline.lock_log());
         self.checkpointer.finish();
         lock(&self.locks).clear();
         outcome

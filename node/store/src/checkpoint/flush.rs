@@ -24,6 +24,7 @@ use crate::settings::Durability;
 use crate::sync::lock;
 use crate::table::{Levels, Table, TableBuilder, TableMeta, TableOptions};
 use crate::txn::gate::Hold;
+use crate::txn::publish::SyncBy;
 
 /// What a checkpoint did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,9 +136,9 @@ impl Checkpointer {
     /// A table must not hold what the log could still lose.
     fn make_log_durable(&self, upto: Lsn) -> Result<()> {
         let pipeline = &self.pipeline;
-        let mut state = lock(&pipeline.log);
+        let mut state = pipeline.lock_log();
         if state.log.is_some() && pipeline.marks.durable() < upto {
-            pipeline.drive(&mut state, true)?;
+            pipeline.drive(&mut state, SyncBy::Now)?;
         }
         drop(state);
         // Whoever came meanwhile and found the log's lock taken counts on another look.
@@ -234,7 +235,7 @@ impl Checkpointer {
             Err(StoreFailure::Unknown(error)) => {
                 let error = pipeline.fail_stop(error);
                 drop(current);
-                pipeline.wake_everyone(&mut lock(&pipeline.log));
+                pipeline.wake_everyone(&mut pipeline.lock_log());
                 return Err(error);
             }
         }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::lsn::Lsn;
 use crate::settings::{Durability, LiveSettings};
 use crate::sync::lock;
+use crate::txn::publish::SyncBy;
 use crate::wal::segment::{FRAMES_OFFSET, Origin};
 use crate::wal::writer::Log;
 
@@ -45,15 +46,15 @@ impl Checkpointer {
             self.pipeline.set_level(level);
             drop(section);
             // What is in the buffer belongs to the log; the rest is for the next checkpoint.
-            let mut state = lock(&self.pipeline.log);
-            self.pipeline.drive(&mut state, true)?;
+            let mut state = self.pipeline.lock_log();
+            self.pipeline.drive(&mut state, SyncBy::Now)?;
             self.pipeline.publish(&mut state, level);
             drop(state);
             self.pipeline.trigger.ask();
         } else {
             self.pipeline.set_level(level);
-            let mut state = lock(&self.pipeline.log);
-            self.pipeline.drive(&mut state, false)?;
+            let mut state = self.pipeline.lock_log();
+            self.pipeline.drive(&mut state, SyncBy::Need)?;
             self.pipeline.publish(&mut state, level);
         }
         Ok(())
@@ -63,8 +64,8 @@ impl Checkpointer {
     /// before is as safe.
     fn raise(&self, level: Durability) -> Result<()> {
         self.pipeline.set_level(level);
-        let mut state = lock(&self.pipeline.log);
-        self.pipeline.drive(&mut state, true)?;
+        let mut state = self.pipeline.lock_log();
+        self.pipeline.drive(&mut state, SyncBy::Now)?;
         drop(state);
         self.pipeline.work.notify_one();
         self.commit_manifest_fields(|manifest| manifest.level = level)
@@ -86,16 +87,17 @@ impl Checkpointer {
         self.checkpoint_locked()?;
         let checkpoint = lock(&self.manifest).checkpoint;
         let log_start = {
-            let state = lock(&self.pipeline.log);
+            let state = self.pipeline.lock_log();
             state.log.as_ref().map(|log| log.start_for(checkpoint))
         };
         self.commit_manifest_fields(|manifest| {
             manifest.log_start = manifest.log_start.or(log_start);
         })?;
-        self.pipeline.drive(&mut lock(&self.pipeline.log), true)?;
+        self.pipeline
+            .drive(&mut self.pipeline.lock_log(), SyncBy::Now)?;
         self.pipeline.set_level(level);
-        let mut state = lock(&self.pipeline.log);
-        self.pipeline.drive(&mut state, true)?;
+        let mut state = self.pipeline.lock_log();
+        self.pipeline.drive(&mut state, SyncBy::Now)?;
         drop(state);
         self.pipeline.work.notify_one();
         self.commit_manifest_fields(|manifest| manifest.level = level)
@@ -107,10 +109,11 @@ impl Checkpointer {
         let segment =
             self.supply
                 .make(Origin::Continuation, &|_| Vec::new(), 0, &*self.observer)?;
-        let mut state = lock(&self.pipeline.log);
+        let mut state = self.pipeline.lock_log();
         let mut section = lock(&self.pipeline.section);
         let last = Lsn(section.next_lsn.0 - 1);
         let chain = segment.header.chain_seed();
+        section.room_bytes = segment.capacity - FRAMES_OFFSET;
         state.log = Some(Log::new(
             Arc::clone(&self.supply),
             segment,

@@ -26,7 +26,7 @@ use crate::table::BlockCache;
 use crate::txn::commit::Pipeline;
 use crate::wal::supply::Supply;
 
-/// Owner of manifest and tables. Lock order: `compacting`, then `running`, then the log, then
+/// Owner of manifest and tables. Lock order: `snapshotting`, then `compacting`, then `running`, then the log, then
 /// the section; the manifest's lock is taken while neither log nor section is held.
 pub(crate) struct Checkpointer {
     pub(crate) pipeline: Arc<Pipeline>,
@@ -48,6 +48,8 @@ pub(crate) struct Checkpointer {
     /// Held by a compaction from its choice to its commit.
     pub(crate) compacting: Mutex<()>,
     pub(crate) compaction_wanted: Wanted,
+    /// Held by whoever changes the directory of snapshots.
+    pub(crate) snapshotting: Mutex<()>,
 }
 
 /// A request that a thread waits for.

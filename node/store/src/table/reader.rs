@@ -46,7 +46,16 @@ impl Table {
         meta: &TableMeta,
         cache: Arc<BlockCache>,
     ) -> Result<Arc<Self>> {
-        let path = meta.path(dir);
+        Self::open_file(disk, meta.path(dir), meta, cache)
+    }
+
+    /// As [`Table::open`], under another name than the store's own.
+    pub(crate) fn open_file(
+        disk: &Arc<dyn Disk>,
+        path: PathBuf,
+        meta: &TableMeta,
+        cache: Arc<BlockCache>,
+    ) -> Result<Arc<Self>> {
         let file = match disk.open(&path, OpenMode::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -187,7 +196,8 @@ impl Table {
 
     pub(super) fn bad_block(&self, handle: BlockHandle, error: DecodeError) -> StoreError {
         // The offset in an uncompressed block says little about the file: name the section.
-        StoreError::corrupt(&self.path, handle.offset, error.to_string())
+        let detail = format!("{} ({} bytes into this block)", error.what, error.offset);
+        StoreError::corrupt(&self.path, handle.offset, detail)
     }
 
     /// The block at `handle` if it is in the cache.
@@ -213,9 +223,9 @@ impl Table {
             at += step;
         }
         // Opening it once more reads footer, filter and index from the disk again.
-        let again = Self::open(
+        let again = Self::open_file(
             &self.disk,
-            self.path.parent().unwrap_or(Path::new("")),
+            self.path.clone(),
             &self.meta,
             Arc::clone(&self.cache),
         )?;

@@ -34,15 +34,18 @@ use crate::memtable::Memtable;
 use crate::observer::Observer;
 use crate::poison::PoisonLatch;
 use crate::read::version::{ReadPoint, Version, Versions};
-use crate::settings::Durability;
+use crate::settings::{Durability, WhoSyncs};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::txn::conflict::{ConflictSlots, KeyHash, KeyHasher};
+use crate::txn::counters::Counters;
 use crate::txn::gate::{Gate, Hold};
 use crate::txn::readers::Readers;
-use crate::txn::ticket::{Need, Ticket};
+use crate::txn::syncer::Syncer;
+use crate::txn::ticket::{Duty, Need, Ticket};
 use crate::txn::trigger::Trigger;
 use crate::wal::buffer::LogBuffer;
 use crate::wal::frame;
+use crate::wal::supply::Supply;
 use crate::wal::writer::Log;
 
 /// A transaction ready for the section.
@@ -56,8 +59,14 @@ pub(crate) struct Prepared {
     pub(crate) payload_bytes: usize,
 }
 
-/// How often a committer at `os` writes for others too before it leaves that to the log thread.
-const MOST_INLINE_ROUNDS: usize = 4;
+/// What the section did with a transaction.
+struct Appended {
+    lsn: Lsn,
+    need: Need,
+    /// Its group is for one of those who wait for it.
+    by_committer: bool,
+    wake_log_thread: bool,
+}
 
 /// Someone who waits for an LSN.
 pub(super) struct Waiting {
@@ -79,16 +88,17 @@ pub(crate) struct Section {
     /// Someone waits for a level stronger than the instance's.
     pub(crate) urgent: bool,
     pub(crate) log_thread_sleeps: bool,
+    /// It does, for longer than an idle log may stay without its proof.
+    pub(crate) log_thread_sleeps_long: bool,
+    /// What the records that are not written yet take in the log at most.
+    pub(crate) unwritten_bytes: u64,
+    /// What the current log segment takes beside what it was told of.
+    pub(crate) room_bytes: u64,
+    /// What is in the buffer was left to the log thread, whatever the strategy.
+    pub(crate) handed_over: bool,
     pub(crate) closed: bool,
     /// When the oldest record in the buffer was put there.
     pub(crate) oldest_record: Option<Instant>,
-}
-
-impl Section {
-    /// Transactions that wait for the log.
-    pub(crate) fn gathered(&self) -> usize {
-        self.waiting.len()
-    }
 }
 
 /// What the log's lock guards.
@@ -99,12 +109,18 @@ pub(crate) struct LogState {
     pub(super) waiting: Vec<Waiting>,
     /// Counter changes of LSNs that are not visible yet.
     pub(super) deltas: Vec<(Lsn, u64, i64)>,
-    /// Transactions in the last group, for gathering.
-    pub(crate) last_group: usize,
+    /// Who is to be woken when the log's lock is given back.
+    pub(super) done: Vec<Waker>,
     /// When the log was last written to.
     pub(crate) last_write: Instant,
-    /// Moving average of a sync, in nanoseconds.
-    pub(crate) sync_nanos: u64,
+}
+
+/// What a pipeline starts with of the log.
+pub(crate) struct LogParts {
+    /// `None` at `none`.
+    pub(crate) log: Option<Log>,
+    pub(crate) supply: Arc<Supply>,
+    pub(crate) who_syncs: WhoSyncs,
 }
 
 /// See the module. Shared by everything that commits, reads or maintains.
@@ -117,6 +133,8 @@ pub(crate) struct Pipeline {
     pub(crate) hasher: KeyHasher,
     pub(crate) section: Mutex<Section>,
     pub(crate) log: Mutex<LogState>,
+    pub(crate) syncer: Syncer,
+    pub(crate) supply: Arc<Supply>,
     /// Wakes the log thread; goes with `section`.
     pub(crate) work: Condvar,
     pub(crate) observer: Arc<dyn Observer>,
@@ -125,11 +143,13 @@ pub(crate) struct Pipeline {
     /// Free bytes when writes are refused for lack of space, else `u64::MAX`.
     pub(crate) refusing_free_bytes: AtomicU64,
     pub(crate) disk_reserve_bytes: AtomicU64,
+    /// Free bytes as of the last look.
+    pub(crate) free_bytes: AtomicU64,
     /// What asks for a checkpoint from the write path.
     pub(crate) trigger: Trigger,
     level: AtomicU8,
     pub(super) late: Mutex<Vec<Waiting>>,
-    counters: Mutex<BTreeMap<u64, i64>>,
+    pub(crate) counters: Counters,
 }
 
 impl Pipeline {
@@ -138,10 +158,15 @@ impl Pipeline {
         last_lsn: Lsn,
         version: Version,
         counters: BTreeMap<u64, i64>,
-        log: Option<Log>,
+        log: LogParts,
         observer: Arc<dyn Observer>,
     ) -> Self {
         let now = Instant::now();
+        let LogParts {
+            log,
+            supply,
+            who_syncs,
+        } = log;
         Self {
             marks: Watermarks::default(),
             poison: PoisonLatch::default(),
@@ -158,6 +183,10 @@ impl Pipeline {
                 deltas: Vec::new(),
                 urgent: false,
                 log_thread_sleeps: false,
+                log_thread_sleeps_long: false,
+                handed_over: false,
+                unwritten_bytes: 0,
+                room_bytes: log.as_ref().map_or(0, Log::room),
                 closed: false,
                 oldest_record: None,
             }),
@@ -166,19 +195,21 @@ impl Pipeline {
                 log,
                 waiting: Vec::new(),
                 deltas: Vec::new(),
-                last_group: 0,
+                done: Vec::new(),
                 last_write: now,
-                sync_nanos: 0,
             }),
+            syncer: Syncer::new(who_syncs),
+            supply,
             work: Condvar::new(),
             observer,
             reservation: AtomicU64::new(0),
             refusing_free_bytes: AtomicU64::new(u64::MAX),
             disk_reserve_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(u64::MAX),
             trigger: Trigger::default(),
             level: AtomicU8::new(level as u8),
             late: Mutex::new(Vec::new()),
-            counters: Mutex::new(counters),
+            counters: Counters::new(counters),
         }
     }
 
@@ -215,11 +246,23 @@ impl Pipeline {
     fn admit(&self, prepared: &Prepared) -> Result<()> {
         self.poison.check()?;
         self.gate.check()?;
-        let free_bytes = self.refusing_free_bytes.load(Ordering::Acquire);
-        if free_bytes != u64::MAX && prepared.writes.iter().any(|(_, value)| value.is_some()) {
+        let reserve_bytes = self.disk_reserve_bytes.load(Ordering::Acquire);
+        let refusing = self.refusing_free_bytes.load(Ordering::Acquire);
+        if refusing != u64::MAX && prepared.writes.iter().any(|(_, value)| value.is_some()) {
+            return Err(StoreError::DiskFull {
+                free_bytes: refusing,
+                reserve_bytes,
+            });
+        }
+        // A segment of its own is made for it when it is written, which must not fail then.
+        let free_bytes = self.free_bytes.load(Ordering::Relaxed);
+        let record_bytes = prepared.record.len() as u64;
+        if record_bytes > self.supply.segment_bytes
+            && free_bytes < record_bytes.saturating_add(reserve_bytes)
+        {
             return Err(StoreError::DiskFull {
                 free_bytes,
-                reserve_bytes: self.disk_reserve_bytes.load(Ordering::Acquire),
+                reserve_bytes,
             });
         }
         Ok(())
@@ -228,7 +271,7 @@ impl Pipeline {
     /// Commits in the section. On success everything of the transaction has its place in the log
     /// order; the ticket says when it may be acknowledged.
     pub(crate) fn commit(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         prepared: Prepared,
         ack: Option<Durability>,
         waker: Option<&Waker>,
@@ -245,15 +288,9 @@ impl Pipeline {
             self.observer.conflict();
             return Err(StoreError::Conflict);
         }
-        let (lsn, need, wake) = self.append(&mut section, prepared, &hashes, ack, waker)?;
+        let appended = self.append(&mut section, prepared, &hashes, ack, waker)?;
         drop(section);
-        self.hand_over(need, wake);
-        Ok(Ticket {
-            pipeline: Arc::clone(self),
-            lsn,
-            need,
-            registered: waker.cloned(),
-        })
+        Ok(self.ticket(appended, waker))
     }
 
     /// Runs `body` inside the section, where its reads cannot be overtaken, and commits what it
@@ -277,65 +314,41 @@ impl Pipeline {
             .iter()
             .map(|(key, _)| self.hasher.hash(key))
             .collect();
-        let (lsn, need, wake) = self.append(&mut section, prepared, &hashes, ack, waker)?;
+        let appended = self.append(&mut section, prepared, &hashes, ack, waker)?;
         drop(section);
-        self.hand_over(need, wake);
-        let pipeline = Arc::clone(self);
-        Ok((
-            value,
-            Ticket {
-                pipeline,
-                lsn,
-                need,
-                registered: waker.cloned(),
+        Ok((value, Arc::clone(self).ticket(appended, waker)))
+    }
+
+    fn ticket(self: Arc<Self>, appended: Appended, waker: Option<&Waker>) -> Ticket {
+        if appended.wake_log_thread {
+            self.work.notify_one();
+        }
+        Ticket {
+            pipeline: self,
+            lsn: appended.lsn,
+            need: appended.need,
+            registered: waker.cloned(),
+            duty: if appended.by_committer {
+                Duty::Owed
+            } else {
+                Duty::None
             },
-        ))
-    }
-
-    /// Gets what was appended written: at `os` on this thread, which saves two hops, unless another
-    /// one is at it, who then looks again; else by the log thread.
-    fn hand_over(&self, need: Need, wake: bool) {
-        if need == Need::Written && self.level() == Durability::Os {
-            for _ in 0..MOST_INLINE_ROUNDS {
-                let Ok(mut state) = self.log.try_lock() else {
-                    // The holder may not be one that looks again (statistics, say), but the log
-                    // thread does before it sleeps.
-                    if wake {
-                        self.work.notify_one();
-                    }
-                    return;
-                };
-                // A failure reaches the caller by its ticket.
-                let failed = self.drive(&mut state, false).is_err();
-                drop(state);
-                if failed || lock(&self.section).buffer.is_empty() {
-                    return;
-                }
-            }
-            self.work.notify_one();
-        } else if wake {
-            self.work.notify_one();
         }
     }
 
-    /// Looks at the log, or changes it, without writing. A committer at `os` that finds the lock
-    /// taken leaves its record to the one who has it, so this looks whether there was one.
+    /// Looks at the log, or changes it, without writing.
     pub(crate) fn with_log<T>(&self, look: impl FnOnce(&mut LogState) -> T) -> T {
-        let found = look(&mut lock(&self.log));
-        if !lock(&self.section).buffer.is_empty() {
-            self.work.notify_one();
-        }
-        found
+        look(&mut self.lock_log())
     }
 
     fn append(
         &self,
         section: &mut Section,
-        prepared: Prepared,
+        mut prepared: Prepared,
         hashes: &[KeyHash],
         ack: Option<Durability>,
         waker: Option<&Waker>,
-    ) -> Result<(Lsn, Need, bool)> {
+    ) -> Result<Appended> {
         if section.closed {
             return Err(StoreError::Closed);
         }
@@ -354,17 +367,28 @@ impl Pipeline {
         {
             return Err(StoreError::LevelUnavailable { asked });
         }
+        if section.logging && prepared.record.is_empty() {
+            prepared.record = encode(&prepared);
+        }
+        let log_bytes = (prepared.record.len() + frame::OVERHEAD_BYTES) as u64;
+        if section.logging
+            && self.supply.is_starving()
+            && section.unwritten_bytes + log_bytes > section.room_bytes
+        {
+            // Before it is appended: what the log has taken must be written, or nobody can go on,
+            // not even the checkpoint that would give segments back.
+            self.gate.set(Hold::Segment, true);
+            return Err(StoreError::Busy {
+                reason: Hold::Segment.reason(),
+            });
+        }
         let effective = ack.map_or(level, |asked| asked.max(level));
         let need = Need::of(effective);
         section.next_lsn = lsn.next();
         let first_record = section.logging && section.buffer.is_empty();
         if section.logging {
-            if prepared.record.is_empty() {
-                let record = encode(&prepared);
-                section.buffer.push(lsn, &record);
-            } else {
-                section.buffer.push(lsn, &prepared.record);
-            }
+            section.buffer.push(lsn, &prepared.record);
+            section.unwritten_bytes += log_bytes;
             if section.oldest_record.is_none() {
                 section.oldest_record = Some(Instant::now());
             }
@@ -382,7 +406,9 @@ impl Pipeline {
         }
         self.marks.set_appended(lsn);
         if level <= Durability::Memory {
-            self.apply_counts(prepared.counts.iter().copied());
+            let counts = prepared.counts.iter();
+            self.counters
+                .apply(counts.map(|(id, delta)| (lsn, *id, *delta)));
             self.marks.set_visible(lsn);
         } else {
             section
@@ -399,13 +425,22 @@ impl Pipeline {
             }
             section.urgent |= effective > level;
         }
+        let by_committer = section.logging
+            && self.syncer.by_committer(level)
+            && (!section.urgent || self.syncer.committer_may_sync())
+            && !section.handed_over;
         // At `memory` the first record wakes the log thread too, to start the bounded delay.
         let due = section.logging
             && (first_record
                 || level >= Durability::Os
                 || section.urgent
                 || section.buffer.bytes() >= limits::FRAME_TARGET_BYTES);
-        Ok((lsn, need, due && section.log_thread_sleeps))
+        Ok(Appended {
+            lsn,
+            need,
+            by_committer,
+            wake_log_thread: due && !by_committer && section.log_thread_sleeps,
+        })
     }
 
     /// A ticket for an answer that was computed from the state at `lsn`.
@@ -415,6 +450,7 @@ impl Pipeline {
             lsn,
             need: Need::Visible,
             registered: None,
+            duty: Duty::None,
         }
     }
 
@@ -425,6 +461,7 @@ impl Pipeline {
             lsn,
             need: Need::Durable,
             registered: None,
+            duty: Duty::None,
         }
     }
 
@@ -451,21 +488,6 @@ impl Pipeline {
             lock(&self.section).urgent = true;
             self.work.notify_one();
         }
-    }
-
-    pub(super) fn apply_counts(&self, counts: impl Iterator<Item = (u64, i64)>) {
-        let mut counts = counts.peekable();
-        if counts.peek().is_some() {
-            let mut counters = lock(&self.counters);
-            for (id, delta) in counts {
-                *counters.entry(id).or_default() += delta;
-            }
-        }
-    }
-
-    /// The visible value of a counter.
-    pub(crate) fn counter(&self, id: u64) -> i64 {
-        lock(&self.counters).get(&id).copied().unwrap_or(0)
     }
 
     /// Replaces the active memtable by an empty one and returns it, with its last LSN, if it held

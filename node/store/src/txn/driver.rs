@@ -6,18 +6,24 @@ use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::settings::{Durability, LiveSettings};
-use crate::sync::{lock, yield_now};
+use crate::sync::lock;
 use crate::txn::commit::{Pipeline, Section};
+use crate::txn::publish::SyncBy;
 
 /// How long the log must be idle before the proof of its last group is written.
 const IDLE: Duration = Duration::from_millis(100);
 /// Longest sleep of the log thread.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-fn due(section: &Section, level: Durability, delay: Duration) -> bool {
+/// How long a group may stay with committers before it is looked after. They are at it at once;
+/// this is for those whose executor forgets them.
+const COMMITTERS_PATIENCE: Duration = Duration::from_millis(100);
+
+fn due(section: &Section, by_committer: bool, level: Durability, delay: Duration) -> bool {
     section.urgent
         || (!section.buffer.is_empty()
-            && (level >= Durability::Os
+            && ((level >= Durability::Os && !by_committer)
+                || section.handed_over
                 || section.buffer.bytes() >= limits::FRAME_TARGET_BYTES
                 || section
                     .oldest_record
@@ -30,38 +36,48 @@ pub(crate) fn run(pipeline: &Pipeline, live: &dyn Fn() -> LiveSettings, stop: &A
     while !stop.load(Ordering::Acquire) {
         let settings = live();
         let level = pipeline.level();
+        let by_committer = pipeline.syncer.by_committer(level);
+        let delay = if by_committer {
+            COMMITTERS_PATIENCE
+        } else {
+            settings.memory_write_delay
+        };
         // Before the section: the log's lock is never taken inside it.
         let unproven_now = unproven(pipeline);
         let mut section = lock(&pipeline.section);
-        if !due(&section, level, settings.memory_write_delay) && !stop.load(Ordering::Acquire) {
+        if !due(&section, by_committer, level, delay) && !stop.load(Ordering::Acquire) {
             let sleep = if section.buffer.is_empty() {
                 if unproven_now { IDLE } else { LONGEST_SLEEP }
             } else {
-                settings.memory_write_delay
+                delay
             };
             section.log_thread_sleeps = true;
+            section.log_thread_sleeps_long = sleep > IDLE;
             let woken = pipeline
                 .work
                 .wait_timeout(section, sleep.max(Duration::from_millis(1)));
             section = woken.unwrap_or_else(PoisonError::into_inner).0;
             section.log_thread_sleeps = false;
+            section.log_thread_sleeps_long = false;
         }
-        let work = due(&section, level, settings.memory_write_delay);
+        let work = due(&section, by_committer, level, delay);
         drop(section);
         if work {
-            gather(pipeline, level);
-            let mut state = lock(&pipeline.log);
+            pipeline.gather();
+            let mut state = pipeline.lock_log();
             let before = pipeline.marks.durable();
-            if pipeline.drive(&mut state, false).is_err() {
+            if pipeline.drive(&mut state, SyncBy::Need).is_err() {
                 return;
             }
             if pipeline.marks.durable() > before {
                 last_sync = Instant::now();
             }
         }
-        let idle = lock(&pipeline.log).last_write.elapsed() >= IDLE;
-        if (idle || last_sync.elapsed() >= settings.background_sync_interval) && unproven(pipeline)
-        {
+        let idle = pipeline.lock_log().last_write.elapsed() >= IDLE;
+        // At `full` nothing is written without being synced by who wrote it.
+        let overdue =
+            level < Durability::Full && last_sync.elapsed() >= settings.background_sync_interval;
+        if (idle || overdue) && unproven(pipeline) {
             last_sync = Instant::now();
             if !prove(pipeline, idle) {
                 return;
@@ -74,36 +90,18 @@ pub(crate) fn run(pipeline: &Pipeline, live: &dyn Fn() -> LiveSettings, stop: &A
 fn unproven(pipeline: &Pipeline) -> bool {
     let marks = &pipeline.marks;
     marks.durable() < marks.written()
-        || lock(&pipeline.log)
+        || pipeline
+            .lock_log()
             .log
             .as_ref()
             .is_some_and(|log| log.promised() < marks.durable())
-}
-
-/// Lets a group gather: at `full`, for half of the last group, at most one sync time, and never
-/// when writers come one at a time.
-fn gather(pipeline: &Pipeline, level: Durability) {
-    if level != Durability::Full {
-        return;
-    }
-    let (wanted, longest) = {
-        let state = lock(&pipeline.log);
-        (state.last_group / 2, Duration::from_nanos(state.sync_nanos))
-    };
-    if wanted < 2 {
-        return;
-    }
-    let since = Instant::now();
-    while lock(&pipeline.section).gathered() < wanted && since.elapsed() < longest {
-        yield_now();
-    }
 }
 
 /// Syncs outside the log's lock, so that writers at `os` go on meanwhile, then lets an empty frame
 /// carry the proof when the log is idle. False once the log has failed.
 fn prove(pipeline: &Pipeline, idle: bool) -> bool {
     let (handle, covered) = {
-        let state = lock(&pipeline.log);
+        let state = pipeline.lock_log();
         let Some(log) = &state.log else { return true };
         (log.sync_handle(), pipeline.marks.written())
     };
@@ -115,7 +113,7 @@ fn prove(pipeline: &Pipeline, idle: bool) -> bool {
     };
     if pipeline.marks.durable() < covered {
         let synced = sync();
-        let mut state = lock(&pipeline.log);
+        let mut state = pipeline.lock_log();
         if let Err(error) = synced {
             pipeline.fail_stop(error);
             pipeline.wake_everyone(&mut state);
@@ -126,7 +124,7 @@ fn prove(pipeline: &Pipeline, idle: bool) -> bool {
     if !idle {
         return true;
     }
-    let mut state = lock(&pipeline.log);
+    let mut state = pipeline.lock_log();
     let durable = pipeline.marks.durable();
     let Some(log) = &mut state.log else {
         return true;

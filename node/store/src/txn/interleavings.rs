@@ -22,10 +22,10 @@ use crate::observer::NoObserver;
 use crate::read::Io;
 use crate::read::version::Version;
 use crate::recovery;
-use crate::settings::{Durability, LiveSettings};
+use crate::settings::{Durability, LiveSettings, WhoSyncs};
 use crate::sync::lock;
 use crate::table::Levels;
-use crate::txn::commit::Pipeline;
+use crate::txn::commit::{LogParts, Pipeline};
 use crate::txn::readers::Readers;
 use crate::txn::{Transaction, driver};
 use crate::wal::segment::Origin;
@@ -52,7 +52,7 @@ fn supply(segment_bytes: u64) -> Arc<Supply> {
     Arc::new(Supply::new(Arc::new(disk), dir, 7, segment_bytes, 1))
 }
 
-fn pipeline(level: Durability, supply: &Arc<Supply>) -> Arc<Pipeline> {
+fn pipeline(level: Durability, who_syncs: WhoSyncs, supply: &Arc<Supply>) -> Arc<Pipeline> {
     let log = recovery::start_log(
         supply,
         Lsn::ZERO,
@@ -66,7 +66,11 @@ fn pipeline(level: Durability, supply: &Arc<Supply>) -> Arc<Pipeline> {
     };
     let observer = Arc::new(NoObserver);
     let counters = BTreeMap::new();
-    let log = Some(log.unwrap());
+    let log = LogParts {
+        log: Some(log.unwrap()),
+        supply: Arc::clone(supply),
+        who_syncs,
+    };
     let pipeline = Pipeline::new(level, Lsn::ZERO, version, counters, log, observer);
     pipeline.reservation.store(1 << 24, Ordering::Release);
     let memory = crate::memory::plan(crate::limits::MIN_MEMORY_BYTES, 0, u64::MAX);
@@ -75,9 +79,16 @@ fn pipeline(level: Durability, supply: &Arc<Supply>) -> Arc<Pipeline> {
 }
 
 /// Writers that commit and wait beside the log thread, and readers of what is visible.
-fn committing(level: Durability, writers: u64, commits: u64, value_bytes: usize, segment: u64) {
+fn committing(
+    level: Durability,
+    who_syncs: WhoSyncs,
+    writers: u64,
+    commits: u64,
+    value_bytes: usize,
+    segment: u64,
+) {
     let supply = supply(segment);
-    let pipeline = pipeline(level, &supply);
+    let pipeline = pipeline(level, who_syncs, &supply);
     let stop = Arc::new(AtomicBool::new(false));
     let log_thread = {
         let (pipeline, stop) = (Arc::clone(&pipeline), Arc::clone(&stop));
@@ -145,22 +156,28 @@ fn committing(level: Durability, writers: u64, commits: u64, value_bytes: usize,
 
 #[test]
 fn who_commits_is_woken_once_it_is_durable() {
-    explore("full", 2000, || {
-        committing(Durability::Full, 2, 2, 10, 1 << 16)
-    });
+    for who in [WhoSyncs::LogThread, WhoSyncs::Committer] {
+        explore("full", 1000, move || {
+            committing(Durability::Full, who, 2, 2, 10, 1 << 16);
+        });
+    }
 }
 
 #[test]
 fn who_commits_is_woken_once_it_is_written() {
-    explore("os", 2000, || committing(Durability::Os, 2, 2, 10, 1 << 16));
+    explore("os", 1000, || {
+        committing(Durability::Os, WhoSyncs::LogThread, 2, 2, 10, 1 << 16);
+    });
 }
 
 #[test]
 fn commits_go_on_over_rotations() {
     // Two frames fill a segment.
-    explore("rotation", 1000, || {
-        committing(Durability::Full, 2, 3, 900, 4096 + 4200)
-    });
+    for who in [WhoSyncs::LogThread, WhoSyncs::Committer] {
+        explore("rotation", 600, move || {
+            committing(Durability::Full, who, 2, 3, 900, 4096 + 4200);
+        });
+    }
 }
 
 #[test]

@@ -65,6 +65,11 @@ impl LogBuffer {
         self.chunks.is_empty()
     }
 
+    /// The first LSN that waits.
+    pub(crate) fn first_lsn(&self) -> Option<Lsn> {
+        self.chunks.first().map(|chunk| chunk.first_lsn)
+    }
+
     /// Takes everything that waits.
     pub(crate) fn take(&mut self) -> Vec<Chunk> {
         self.bytes = 0;

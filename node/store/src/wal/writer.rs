@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::disk::File;
 use crate::error::{Result, StoreError};
+use crate::limits;
 use crate::lsn::Lsn;
 use crate::observer::Observer;
 use crate::sync::{Mutex, lock};
@@ -215,6 +216,19 @@ impl Log {
         self.offset = FRAMES_OFFSET;
         self.segment = next;
         Ok(())
+    }
+
+    /// Bytes of frames that the current segment still takes.
+    pub(crate) fn room(&self) -> u64 {
+        let sealed = self.offset + frame::SEAL_BYTES as u64;
+        self.segment.capacity.saturating_sub(sealed)
+    }
+
+    /// Whether records of so many bytes fit without a change of segments.
+    pub(crate) fn has_room(&self, record_bytes: usize) -> bool {
+        let frames = record_bytes / limits::FRAME_TARGET_BYTES * 2 + 1;
+        let framing = frames * frame::OVERHEAD_BYTES + frame::SEAL_BYTES;
+        self.offset + (record_bytes + framing) as u64 <= self.segment.capacity
     }
 
     /// The newest durable LSN that a frame of this run carries.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use godb_store::disk::{Disk, SimDisk};
 use godb_store::observer::NoObserver;
 use godb_store::{
-    Components, Durability, Io, Result, Settings, Store, StoreError, Transaction, block_on,
+    Components, Durability, Io, Result, Settings, Store, StoreError, Transaction, WhoSyncs,
+    block_on,
 };
 
 use crate::oracle::{Writes, value};
@@ -16,6 +17,13 @@ pub fn settings(dir: &str, level: Durability) -> Settings {
     let mut settings = Settings::new(dir);
     settings.live.durability = level;
     settings.live.max_memory_bytes = 16 << 20;
+    // Every test here can be run with the strategy forced either way.
+    settings.who_syncs = match std::env::var("GODB_WHO_SYNCS").as_deref() {
+        Err(_) | Ok("adaptive") => WhoSyncs::Adaptive,
+        Ok("log-thread") => WhoSyncs::LogThread,
+        Ok("committer") => WhoSyncs::Committer,
+        Ok(other) => panic!("GODB_WHO_SYNCS={other}: use adaptive, log-thread or committer"),
+    };
     settings
 }
 

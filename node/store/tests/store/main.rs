@@ -19,3 +19,5 @@ mod model;
 mod mutation;
 mod oracle;
 mod powercut;
+mod snapshots;
+mod syncer;

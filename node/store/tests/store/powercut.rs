@@ -16,7 +16,7 @@ pub use crate::harness::{Draw, batch, on, rounds, small};
 use crate::oracle::{Oracle, Promised};
 
 /// Reopened cuts of one workload and round in the quick set.
-const QUICK_CUTS: usize = 150;
+pub const QUICK_CUTS: usize = 150;
 /// Every call of the workload, before and after it, in every variant.
 const EVERY_CUT: usize = usize::MAX;
 /// Failures after which a workload is not tried further.
@@ -251,7 +251,7 @@ pub fn prove(
     }
 }
 
-const LOG: [&str; 5] = [
+pub const LOG: [&str; 5] = [
     "Write segment",
     "SyncData segment",
     "Rename segment for reuse",
