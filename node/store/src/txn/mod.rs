@@ -8,7 +8,8 @@ pub(crate) mod conflict;
 pub(crate) mod counters;
 pub(crate) mod driver;
 pub(crate) mod gate;
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
 mod interleavings;
 pub(crate) mod pace;
 pub(crate) mod publish;
