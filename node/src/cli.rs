@@ -142,7 +142,6 @@ fn inputs(
         }
     }
     let mut flags = Vec::new();
-    // go-db's -port first: an explicit --listen says more.
     if let Some(port) = text(matches, "port") {
         flags.push(legacy::port(&port));
     }
@@ -228,7 +227,11 @@ fn import() -> Clap {
              one is wrong; then they are written in batches, each all or nothing. A document \
              without `_id` gets one made of the file's fingerprint and its position, and a \
              document whose `_id` exists is left as it is. So the same command can be run again \
-             after any interruption: it goes on, and never makes a document twice.",
+             after any interruption: it goes on, and never makes a document twice. A node that \
+             does not answer, is busy or has no space left (507) is asked again for up to 60 s, \
+             and standard error says so; then the exit code is 69, or 74 for a 507. With \
+             --data-dir, a directory or database that is missing is made once the file was \
+             checked.",
         )
         .arg(
             path_arg(
@@ -300,6 +303,7 @@ fn url_arg() -> Arg {
         .long("url")
         .value_name("URL")
         .default_value("http://127.0.0.1:8080")
+        .conflicts_with("data_dir")
         .help("A running node")
 }
 
@@ -349,7 +353,13 @@ fn with_settings(command: Clap) -> Clap {
                 .help(help),
         );
     }
-    command = command.arg(Arg::new("port").long("port").hide(true));
+    command = command.arg(
+        // go-db's; two addresses in one command are one too many.
+        Arg::new("port")
+            .long("port")
+            .hide(true)
+            .conflicts_with("listen"),
+    );
     for (switch, _) in legacy::SWITCHES {
         command = command.arg(
             Arg::new(*switch)
@@ -477,6 +487,10 @@ mod tests {
             "import f",
             "config",
             "serve extra",
+            "-port 1 --listen 127.0.0.1:2",
+            "serve --listen 127.0.0.1:2 -port 1",
+            "import f -c c --url http://h --data-dir D",
+            "export -c c --data-dir D --url http://h",
         ] {
             let arguments = std::iter::once("godb").chain(line.split_whitespace());
             let error = parse(arguments.map(OsString::from)).unwrap_err();

@@ -216,8 +216,49 @@ fn a_directory_that_does_not_say_whose_it_is_is_refused() {
     for part in ["wal", "tables"] {
         let (_dir, data) = stored();
         fs::remove_file(data.join(part).join("STORE-ID")).unwrap();
-        refused_on(&data, &[], 78, &[part, "does not say that it belongs"]);
+        let named = format!("{part}: the ");
+        refused_on(&data, &[], 78, &[&named, "has no STORE-ID", "volume"]);
+        fs::remove_dir_all(data.join(part)).unwrap();
+        let missing = format!("the {} directory is missing", part.trim_end_matches('s'));
+        let missing = missing.replace("wal", "log");
+        refused_on(&data, &[], 78, &[&missing, "is its volume mounted"]);
+        let verified = run_godb(&["verify", data.to_str().unwrap()]);
+        assert_eq!(verified.status.code(), Some(78), "{}", text(&verified));
+        assert!(text(&verified).contains(&missing), "{}", text(&verified));
+        assert!(!data.join(part).exists(), "a refusal makes nothing");
     }
+}
+
+#[test]
+fn content_without_its_manifest_is_refused_and_stays_as_it_is() {
+    let (_dir, data) = stored();
+    fs::remove_file(data.join("MANIFEST")).unwrap();
+    for path in files(&data, "LOCK") {
+        fs::remove_file(path).unwrap();
+    }
+    let before = files(&data, "");
+    let words = "there is no manifest here, but ";
+    refused_on(&data, &[], 78, &[words]);
+    let verified = run_godb(&["verify", data.to_str().unwrap()]);
+    assert_eq!(verified.status.code(), Some(78), "{}", text(&verified));
+    assert!(text(&verified).contains(words), "{}", text(&verified));
+    assert_eq!(files(&data, ""), before, "a refusal makes nothing");
+}
+
+#[test]
+fn a_database_is_not_made_among_the_files_of_others() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path();
+    fs::create_dir(data.join("lost+found")).unwrap();
+    fs::write(data.join("thesis.txt"), "mine").unwrap();
+    refused_on(data, &[], 78, &["holds no database", "`thesis.txt`"]);
+    assert_eq!(fs::read_dir(data).unwrap().count(), 2);
+    fs::remove_file(data.join("thesis.txt")).unwrap();
+    let mut node = NodeOptions::new(data).start();
+    assert!(node.stop().success());
+    // What somebody puts there later does not keep a database from its start.
+    fs::write(data.join("thesis.txt"), "mine").unwrap();
+    drop(NodeOptions::new(data).start());
 }
 
 #[test]

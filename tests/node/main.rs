@@ -15,6 +15,7 @@ mod admin;
 mod contract;
 mod damage;
 mod disk_full;
+mod isolation;
 mod kill9;
 mod load;
 mod memory;

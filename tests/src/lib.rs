@@ -11,6 +11,7 @@
     reason = "a test harness: to panic is how it reports a failure"
 )]
 
+pub mod checker;
 pub mod client;
 pub mod history;
 pub mod node;

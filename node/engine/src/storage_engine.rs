@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use godb_store::disk::Disk;
@@ -391,6 +392,13 @@ impl StorageEngine {
     /// Those of [`Store::reconfigure`].
     pub fn reconfigure(&self, live: LiveSettings) -> Result<()> {
         Ok(self.store().reconfigure(live)?)
+    }
+
+    /// How long to wait before the next write: zero while checkpoints and compactions keep up, at
+    /// most a second. Who does not wait runs into [`EngineError::Busy`] sooner.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.store().delay()
     }
 
     /// Ready when writes are no longer refused as [`EngineError::Busy`].

@@ -75,6 +75,10 @@ impl Observer for NodeObserver {
         self.lifecycle.fail(cause);
     }
 
+    fn writer_delayed(&self, delay: Duration) {
+        self.metrics.write_delay.observe(delay.as_secs_f64());
+    }
+
     fn segment_prepared(&self, recycled: bool) {
         if recycled {
             self.metrics.segments_recycled.inc();

@@ -210,8 +210,14 @@ impl Finder<'_> {
 
     fn by_offset(&mut self, offset: u64) -> Result<Page> {
         let limit = self.query.limit;
-        // Without a filter the counter knows the total.
-        let count_all = self.query.total && !self.query.filter.is_all();
+        // Without a filter the counter knows the total, as of the LSN that the page is read at.
+        let counted = if self.query.total && self.query.filter.is_all() {
+            let counter = self.collection.counter();
+            self.store.counter_at(counter, self.reader.point.lsn())
+        } else {
+            None
+        };
+        let count_all = self.query.total && counted.is_none();
         let mut matches: u64 = 0;
         let mut gathered = Gathered::default();
         let mut last_skipped: Option<Bytes> = None;
@@ -230,13 +236,9 @@ impl Finder<'_> {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        let total = if count_all {
-            Some(matches)
-        } else if self.query.total {
-            let counted = self.store.counter(self.collection.counter());
-            Some(u64::try_from(counted).unwrap_or(0))
-        } else {
-            None
+        let total = match counted {
+            Some(counted) => Some(u64::try_from(counted).unwrap_or(0)),
+            None => count_all.then_some(matches),
         };
         let mut page = self.page(gathered.documents, last_skipped.is_some(), has_next);
         if let (Some(id), true) = (last_skipped, page.documents.is_empty()) {

@@ -111,6 +111,27 @@ fn readers_see_batches_whole() {
     });
 }
 
+/// What a page says of the whole is of the moment of its documents.
+#[test]
+fn a_page_and_its_total_are_of_one_moment() {
+    let engine = engine();
+    insert(&engine, "c", r#"{"_id":"stays"}"#);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..ROUNDS * 5 {
+                insert(&engine, "c", r#"{"_id":"x"}"#);
+                engine.delete("c", "x", &write()).unwrap().wait().unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let page = find(&[], 10, PageStart::Offset(0));
+            let page = engine.find("c", &page, Io::Allow).unwrap();
+            assert_eq!(page.total, Some(page.documents.len() as u64));
+        }
+        writer.join().unwrap();
+    });
+}
+
 /// Collections that appear at the same time have numbers of their own.
 #[test]
 fn concurrent_first_writes() {

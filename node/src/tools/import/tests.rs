@@ -105,9 +105,11 @@ fn it_goes_on_from_wherever_it_was_cut() {
     // The second batch came through, of the third a part, one by one; the first did not.
     let mut sink = Sink::Engine(engine.clone());
     runtime.block_on(async {
-        sink.create("c", &batches[1]).await.unwrap();
+        sink.create("c", &batches[1], &Notice::default())
+            .await
+            .unwrap();
         for document in &batches[2][..10] {
-            sink.create("c", std::slice::from_ref(document))
+            sink.create("c", std::slice::from_ref(document), &Notice::default())
                 .await
                 .unwrap();
         }
@@ -168,7 +170,24 @@ fn a_file_with_a_fault_writes_nothing_and_names_every_fault() {
         "{}",
         failure.message
     );
-    assert_eq!(count(&scene.options), 0);
+    assert!(files::find(&data_dir(&scene.options)).is_err());
+
+    let text = "[{\"a\":1},\n 5, {\"a\":},\n {\"_id\":5}\n";
+    files::create(&scene.options.file)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let failure = import(&scene.options).unwrap_err();
+    for part in [
+        "element 2, line 2: ",
+        "element 3, line 2: ",
+        " at column 10",
+        "element 4, line 3: `_id` must be a string",
+        "line 4: the array is not closed",
+    ] {
+        assert!(failure.message.contains(part), "{}", failure.message);
+    }
+    assert!(files::find(&data_dir(&scene.options)).is_err());
 }
 
 #[test]
@@ -212,9 +231,11 @@ fn over_http_it_is_the_same() {
     scene.options.target = Target::Url(node(&runtime, engine.clone()));
     let mut sink = Sink::Engine(engine.clone());
     runtime.block_on(async {
-        sink.create("c", &batches[0]).await.unwrap();
+        sink.create("c", &batches[0], &Notice::default())
+            .await
+            .unwrap();
         for document in &batches[2][..5] {
-            sink.create("c", std::slice::from_ref(document))
+            sink.create("c", std::slice::from_ref(document), &Notice::default())
                 .await
                 .unwrap();
         }

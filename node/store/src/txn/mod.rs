@@ -5,8 +5,10 @@
 
 pub(crate) mod commit;
 pub(crate) mod conflict;
+pub(crate) mod counters;
 pub(crate) mod driver;
 pub(crate) mod gate;
+pub(crate) mod pace;
 pub(crate) mod publish;
 pub(crate) mod readers;
 pub(crate) mod syncer;

@@ -113,7 +113,7 @@ impl Pipeline {
             return Ok(false);
         };
         self.poison.check()?;
-        let (mut chunks, urgent) = {
+        let (mut chunks, unwritten_bytes, urgent) = {
             let mut section = lock(&self.section);
             state.waiting.append(&mut section.waiting);
             state.deltas.append(&mut section.deltas);
@@ -128,7 +128,7 @@ impl Pipeline {
                 section.log_thread_sleeps_long = false;
                 self.work.notify_one();
             }
-            (chunks, urgent)
+            (chunks, section.unwritten_bytes, urgent)
         };
         if self.gate.is_set(Hold::LogBuffer) {
             self.gate.set(Hold::LogBuffer, false);
@@ -146,7 +146,11 @@ impl Pipeline {
                 self.marks.set_durable(synced);
             }
             self.trigger.log_grew(log.written_bytes());
-            lock(&self.section).buffer.recycle(chunks);
+            let room_bytes = log.room();
+            let mut section = lock(&self.section);
+            section.unwritten_bytes -= unwritten_bytes;
+            section.room_bytes = room_bytes;
+            section.buffer.recycle(chunks);
         }
         let level = self.level();
         let wants_sync = sync == SyncBy::Now || urgent || level == Durability::Full;
@@ -195,12 +199,7 @@ impl Pipeline {
             .iter()
             .take_while(|(lsn, ..)| *lsn <= visible)
             .count();
-        self.apply_counts(
-            state
-                .deltas
-                .drain(..now_visible)
-                .map(|(_, id, delta)| (id, delta)),
-        );
+        self.counters.apply(state.deltas.drain(..now_visible));
         self.marks.set_visible(visible);
         let LogState { waiting, done, .. } = state;
         let reached = |waiting: &mut Waiting| self.reached(waiting.lsn, waiting.need);

@@ -13,10 +13,13 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::lsn::Lsn;
 use crate::settings::{Durability, WhoSyncs};
 use crate::sync::{Mutex, lock};
+use crate::txn::commit::{LogState, Pipeline};
+use crate::txn::publish::SyncBy;
 
 /// A sync this short is done by committers…
 const FAST: Duration = Duration::from_micros(150);
@@ -142,6 +145,75 @@ impl Syncer {
             return None;
         }
         lock(&self.claimant).take().map(|(_, waker)| waker)
+    }
+}
+
+impl Pipeline {
+    /// Claims what is in the buffer for who waits for `lsn`, unless that is not in it, or someone
+    /// else has claimed it.
+    pub(crate) fn claim(&self, lsn: Lsn) -> Option<Claim> {
+        if self.syncer.is_claimed() {
+            return None;
+        }
+        let section = lock(&self.section);
+        let in_buffer = section.buffer.first_lsn().is_some_and(|first| first <= lsn);
+        (in_buffer && !self.syncer.is_claimed()).then(|| self.syncer.claim())
+    }
+
+    /// Leaves what is in the buffer to the log thread, if `lsn` is still there.
+    pub(crate) fn hand_over(&self, lsn: Lsn) {
+        let mut section = lock(&self.section);
+        if section.buffer.first_lsn().is_some_and(|first| first <= lsn) {
+            section.handed_over = true;
+            self.work.notify_one();
+        }
+    }
+
+    /// The turn of who claimed the group. It writes and syncs it if the log's lock is free, else
+    /// `waker` is woken when it is. A failure reaches everyone by their tickets.
+    pub(crate) fn take_turn(&self, claim: Claim, waker: &Waker) {
+        if !self.syncer.stands(claim) {
+            return;
+        }
+        self.syncer.await_turn(claim, waker);
+        if let Some(mut state) = self.try_lock_log()
+            && self.syncer.stands(claim)
+        {
+            self.drive_as_committer(&mut state);
+        }
+    }
+
+    /// What a committer does of [`Pipeline::drive`]: neither a slow sync nor a change of segments
+    /// that has to wait for one.
+    pub(crate) fn drive_as_committer(&self, state: &mut LogState) {
+        let may_sync = self.syncer.committer_may_sync();
+        let waits = lock(&self.section).buffer.bytes();
+        let rotates = state.log.as_ref().is_some_and(|log| !log.has_room(waits));
+        if rotates && !may_sync {
+            self.hand_over(self.marks.appended());
+            return;
+        }
+        let sync = if may_sync {
+            SyncBy::Need
+        } else {
+            SyncBy::LogThread
+        };
+        // Everyone learns of it by the latch that it set.
+        let _ = self.drive(state, sync);
+    }
+
+    /// Lets a group gather, for half of the last one and at most one sync time, so never when
+    /// writers come one at a time.
+    pub(crate) fn gather(&self) {
+        let (wanted, longest) = self.syncer.gathering();
+        if wanted < 2 || self.level() != Durability::Full {
+            return;
+        }
+        let since = Instant::now();
+        let gathered = || self.marks.appended().0 - self.marks.written().0;
+        while gathered() < wanted && since.elapsed() < longest {
+            std::thread::yield_now();
+        }
     }
 }
 
