@@ -5,8 +5,9 @@ source "$(dirname "$0")/env.sh"
 export GODB_TEST_ROUNDS="${ROUNDS:-200}"
 export GODB_TEST_SEED="${SEED:-$RANDOM$RANDOM}"
 export GODB_POWERCUT_ROUNDS="$GODB_TEST_ROUNDS"
+export GODB_ISOLATION_ROUNDS="$GODB_TEST_ROUNDS"
 export GODB_POWERCUT_SEED="$GODB_TEST_SEED"
 echo "ROUNDS=$GODB_TEST_ROUNDS SEED=$GODB_TEST_SEED"
 build_node release
-"$CARGO" test --locked --release -p godb-tests --test node -- --nocapture kill9 shutdown
+"$CARGO" test --locked --release -p godb-tests --test node -- --nocapture kill9 shutdown isolation
 "$CARGO" test --locked --release -p godb-store --test store -- --nocapture
