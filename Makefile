@@ -1,7 +1,7 @@
 # The only door: every recipe is one line, the logic lives in scripts/ where it can be read and run.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check verify fmt bench torture docs chart-docs image cluster cluster-down cluster-shell cluster-load cluster-demo clean
+.PHONY: help run demo test check verify fmt bench torture docs generate chart-docs image cluster cluster-down cluster-shell cluster-load cluster-demo clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ torture: ## kill -9 and power cuts for as long as you like: ROUNDS=200 SEED=7
 
 docs: ## Write docs/reference/ anew from the binary
 	@scripts/docs.sh
+
+generate: ## Write CRDs and examples anew from the types in crds/src
+	@cargo run --locked --quiet --package godb-crds --bin crdgen -- .
 
 chart-docs: ## Write the schema, README and snapshots of charts/godb anew
 	@scripts/chart.sh docs

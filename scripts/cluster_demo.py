@@ -70,6 +70,21 @@ def patch(spec):
     kubectl("patch", "godbinstance", "people", "--type=merge", "--patch", json.dumps({"spec": spec}))
 
 
+def service_answers():
+    """Ready is what the pod says; the Service learns of it within a second."""
+    address = kubectl("get", "service", "people", "--output", "jsonpath={.spec.clusterIP}")
+
+    def look():
+        try:
+            connection = http.client.HTTPConnection(address, 8080, timeout=5)
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+
+    until("the Service answers", look)
+
+
 def pod():
     text = kubectl("get", "pod", "people-0", "--output", "json", "--ignore-not-found")
     return json.loads(text) if text else None
@@ -182,6 +197,7 @@ def main():
         "image": "localhost/godb:dev",
         "engine": {"durability": "os"},
         "storage": {"size": "128Mi"},
+        "pod": {"labels": {"drain": "demo"}},
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
     }
     manifest = {"apiVersion": "godb.dev/v1alpha1", "kind": "GoDbInstance", "metadata": {"name": "people"}, "spec": spec}
@@ -189,6 +205,7 @@ def main():
         "kubectl apply: a GoDbInstance, until it is Ready",
         lambda: kubectl("apply", "--filename", "-", stdin=json.dumps(manifest)),
         is_ready,
+        service_answers,
     )
     url = ("--collection", "people", "--url", "http://people:8080")
     step(
@@ -225,8 +242,8 @@ def main():
         (
             "kubectl drain and uncordon, until Ready",
             lambda: (
-                run("kubectl", "drain", "node1", "--pod-selector=app.kubernetes.io/instance=people",
-                    "--ignore-daemonsets", "--timeout=90s"),
+                run("kubectl", "drain", "node1", "--pod-selector=drain=demo",
+                    "--delete-emptydir-data", "--timeout=90s"),
                 run("kubectl", "uncordon", "node1"),
             ),
         ),

@@ -53,6 +53,10 @@ impl Bridge {
         let mut operation = operation;
         let mut deadline = None;
         loop {
+            let delay = self.engine.delay();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             let mut begun = poll_fn(|cx| {
                 let how = Write {
                     io: Io::MemoryOnly,

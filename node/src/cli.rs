@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
 use crate::config::{Config, FlagValue, Inputs, SETTINGS, legacy};
 use crate::exit;
-use crate::tools::{ExportOptions, Format, ImportOptions, Target, VerifyOptions};
+use crate::tools::{Directories, ExportOptions, Format, ImportOptions, Target};
 
 /// What to do.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub enum Command {
     /// Print every fault of the configuration.
     ConfigCheck(Inputs),
     /// Read every byte of a data directory.
-    Verify(VerifyOptions),
+    Verify(Directories),
     /// Documents from a file into a collection.
     Import(ImportOptions),
     /// Documents of a collection into a file.
@@ -83,7 +83,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
                 return Err(root().error(ErrorKind::MissingSubcommand, "config show, or check?"));
             }
         },
-        Some(("verify", sub)) => Command::Verify(VerifyOptions {
+        Some(("verify", sub)) => Command::Verify(Directories {
             data_dir: path(sub, "dir").unwrap_or_default(),
             wal_dir: path(sub, "wal_dir"),
             checkpoint_dir: path(sub, "checkpoint_dir"),
@@ -142,7 +142,6 @@ fn inputs(
         }
     }
     let mut flags = Vec::new();
-    // go-db's -port first: an explicit --listen says more.
     if let Some(port) = text(matches, "port") {
         flags.push(legacy::port(&port));
     }
@@ -164,7 +163,11 @@ fn inputs(
 
 fn target(matches: &ArgMatches) -> Target {
     match path(matches, "data_dir") {
-        Some(data_dir) => Target::DataDir(data_dir),
+        Some(data_dir) => Target::Directories(Directories {
+            data_dir,
+            wal_dir: path(matches, "wal_dir"),
+            checkpoint_dir: path(matches, "checkpoint_dir"),
+        }),
         None => Target::Url(text(matches, "url").unwrap_or_default()),
     }
 }
@@ -224,7 +227,11 @@ fn import() -> Clap {
              one is wrong; then they are written in batches, each all or nothing. A document \
              without `_id` gets one made of the file's fingerprint and its position, and a \
              document whose `_id` exists is left as it is. So the same command can be run again \
-             after any interruption: it goes on, and never makes a document twice.",
+             after any interruption: it goes on, and never makes a document twice. A node that \
+             does not answer, is busy or has no space left (507) is asked again for up to 60 s, \
+             and standard error says so; then the exit code is 69, or 74 for a 507. With \
+             --data-dir, a directory or database that is missing is made once the file was \
+             checked.",
         )
         .arg(
             path_arg(
@@ -236,7 +243,7 @@ fn import() -> Clap {
         )
         .arg(collection_arg())
         .arg(url_arg())
-        .arg(data_dir_arg())
+        .args(directory_args())
         .arg(
             Arg::new("format")
                 .long("format")
@@ -265,7 +272,7 @@ fn export() -> Clap {
         ))
         .arg(collection_arg())
         .arg(url_arg())
-        .arg(data_dir_arg())
+        .args(directory_args())
         .arg(
             Arg::new("format")
                 .long("format")
@@ -296,16 +303,29 @@ fn url_arg() -> Arg {
         .long("url")
         .value_name("URL")
         .default_value("http://127.0.0.1:8080")
+        .conflicts_with("data_dir")
         .help("A running node")
 }
 
-fn data_dir_arg() -> Arg {
-    path_arg(
+fn directory_args() -> [Arg; 3] {
+    let data = path_arg(
         "data_dir",
         "DIR",
         "A data directory that no node is using, in place of --url",
     )
-    .long("data-dir")
+    .long("data-dir");
+    let elsewhere = |id: &'static str, flag: &'static str, help: &'static str| {
+        path_arg(id, "DIR", help).long(flag).requires("data_dir")
+    };
+    [
+        data,
+        elsewhere("wal_dir", "wal-dir", "Its log, if it lies elsewhere"),
+        elsewhere(
+            "checkpoint_dir",
+            "checkpoint-dir",
+            "Its tables, if they lie elsewhere",
+        ),
+    ]
 }
 
 fn with_settings(command: Clap) -> Clap {
@@ -333,7 +353,13 @@ fn with_settings(command: Clap) -> Clap {
                 .help(help),
         );
     }
-    command = command.arg(Arg::new("port").long("port").hide(true));
+    command = command.arg(
+        // go-db's; two addresses in one command are one too many.
+        Arg::new("port")
+            .long("port")
+            .hide(true)
+            .conflicts_with("listen"),
+    );
     for (switch, _) in legacy::SWITCHES {
         command = command.arg(
             Arg::new(*switch)
@@ -377,6 +403,28 @@ mod tests {
                 .collect();
             assert_eq!(flags, [("data_dir", "D"), ("durability", "full")]);
         }
+    }
+
+    #[test]
+    fn import_and_export_know_where_log_and_tables_lie() {
+        let parsed = |line: &str| {
+            parse(line.split_whitespace().map(OsString::from)).map(|found| found.command)
+        };
+        let tail = "--data-dir D --wal-dir W --checkpoint-dir C";
+        let expected = Target::Directories(Directories {
+            data_dir: "D".into(),
+            wal_dir: Some("W".into()),
+            checkpoint_dir: Some("C".into()),
+        });
+        match parsed(&format!("godb export --collection c {tail}")).unwrap() {
+            Command::Export(options) => assert_eq!(options.target, expected),
+            other => panic!("{other:?}"),
+        }
+        match parsed(&format!("godb import f --collection c {tail}")).unwrap() {
+            Command::Import(options) => assert_eq!(options.target, expected),
+            other => panic!("{other:?}"),
+        }
+        assert!(parsed("godb export --collection c --wal-dir W").is_err());
     }
 
     #[test]
@@ -439,6 +487,10 @@ mod tests {
             "import f",
             "config",
             "serve extra",
+            "-port 1 --listen 127.0.0.1:2",
+            "serve --listen 127.0.0.1:2 -port 1",
+            "import f -c c --url http://h --data-dir D",
+            "export -c c --data-dir D --url http://h",
         ] {
             let arguments = std::iter::once("godb").chain(line.split_whitespace());
             let error = parse(arguments.map(OsString::from)).unwrap_err();

@@ -17,14 +17,27 @@ const RESERVED_DESCRIPTORS: u64 = 512;
 /// The file that every database has.
 const MANIFEST: &str = "MANIFEST";
 
+/// What else may lie in a data directory before it has a manifest.
+const OWN_NAMES: &[&str] = &[
+    "lost+found",
+    "LOCK",
+    "RESTORING",
+    "wal",
+    "tables",
+    "snapshots",
+];
+const OWN_PREFIXES: &[&str] = &["MANIFEST.", "STORE-ID", "wal-", "table-"];
+
 /// A missing data directory is made, but only where its parent exists: a typo or a volume that is
-/// not mounted must not look like an empty database.
+/// not mounted must not look like an empty database. A new database is made only where nothing else
+/// lies: it would mix with somebody's files, and be lost with them.
 ///
 /// # Errors
-/// A directory that is no directory, or whose parent is missing.
+/// A directory that is no directory, or whose parent is missing; foreign files.
 pub fn check(config: &Config) -> Result<(), Failure> {
     let others = [&config.wal_dir, &config.checkpoint_dir];
     check_one(&config.data_dir)?;
+    check_foreign(config)?;
     others.into_iter().flatten().try_for_each(|dir| {
         // They may lie below the data directory, which is made first.
         if dir.starts_with(&config.data_dir) {
@@ -33,6 +46,41 @@ pub fn check(config: &Config) -> Result<(), Failure> {
             check_one(dir)
         }
     })
+}
+
+fn check_foreign(config: &Config) -> Result<(), Failure> {
+    let dir = config.data_dir.as_path();
+    // What is not there yet holds nothing; what cannot be listed is said by who opens it.
+    let Ok(names) = files::list(dir) else {
+        return Ok(());
+    };
+    if names.iter().any(|name| name == MANIFEST) {
+        return Ok(());
+    }
+    match names.iter().find(|name| !is_ours(config, name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(
+            Exit::Mismatch,
+            format!(
+                "{} holds no database, but other files, `{name}` for one: a new database is made only in an empty directory; name another one",
+                dir.display()
+            ),
+        )),
+    }
+}
+
+/// What godb or the file system may have put into a data directory that has no manifest (yet): the
+/// store itself refuses to make a new database over content of an old one, and says more.
+fn is_ours(config: &Config, name: &str) -> bool {
+    let subdirectory = |dir: Option<&Path>| {
+        dir.and_then(|dir| dir.strip_prefix(&config.data_dir).ok())
+            .and_then(|below| below.components().next())
+            .is_some_and(|first| first.as_os_str() == name)
+    };
+    OWN_NAMES.contains(&name)
+        || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || subdirectory(config.wal_dir.as_deref())
+        || subdirectory(config.checkpoint_dir.as_deref())
 }
 
 fn check_one(dir: &Path) -> Result<(), Failure> {
@@ -136,8 +184,9 @@ mod tests {
             })
             .map_err(|failure| failure.exit)
         };
-        drop(files::create(&root.path().join("file")).unwrap());
         assert_eq!(check(""), Ok(()));
+        drop(files::create(&root.path().join("file")).unwrap());
+        assert_eq!(check(""), Err(Exit::Mismatch));
         assert_eq!(check("new"), Ok(()));
         assert_eq!(check("missing/new"), Err(Exit::NoInput));
         assert_eq!(check("file"), Err(Exit::NoInput));

@@ -42,7 +42,7 @@ Exit codes:
   66  a directory or file that must exist is missing
   69  an address is taken, or the server does not answer
   70  internal error
-  74  I/O error; also: the log could not be written, restart to recover
+  74  I/O error, or a disk that stays full; the log could not be written, restart to recover
   75  the data directory is in use by another process
   76  the data was written by a newer version of godb
   77  permission denied, or a read-only file system
@@ -98,7 +98,9 @@ impl From<EngineError> for Failure {
                     "the data is corrupt or damaged; nothing was changed: {error}. Keep a copy of the directory; `godb verify` lists all damage; then restore a backup"
                 )
             }
-            Exit::NoPermission => format!("permission denied, or read-only: {error}"),
+            Exit::NoPermission => format!(
+                "permission denied, or read-only: {error}. A database is opened for writing, also to export from it: copy the directory to where it can be written; `godb verify` reads it where it lies"
+            ),
             _ => error.to_string(),
         };
         Failure { exit, message }

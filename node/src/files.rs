@@ -32,6 +32,15 @@ pub fn find(path: &Path) -> io::Result<Found> {
     })
 }
 
+/// The names in a directory, in order.
+pub fn list(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = fs::read_dir(path)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<String>>>()?;
+    names.sort();
+    Ok(names)
+}
+
 /// A text file of at most `limit_bytes`.
 pub fn read_text(path: &Path, limit_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
@@ -61,4 +70,9 @@ pub fn create(path: &Path) -> io::Result<impl Write + use<>> {
 pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
     fs::rename(from, to)
+}
+
+/// Takes a file away.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
 }

@@ -128,6 +128,9 @@ impl Lifecycle {
         if phase == Phase::Ready {
             self.startup_ms
                 .store(self.elapsed_ms().max(1), Ordering::Relaxed);
+            // What recovery had no need to read is done too.
+            let total = self.recovery_bytes_total.load(Ordering::Relaxed);
+            self.recovery_bytes_done.store(total, Ordering::Relaxed);
         }
         self.changed.send_replace(self.phase());
     }
@@ -239,5 +242,7 @@ mod tests {
         };
         assert_eq!(lifecycle.recovery(), progress);
         assert!(lifecycle.is_live());
+        lifecycle.advance(Phase::Ready);
+        assert_eq!(lifecycle.recovery().bytes_done, 20);
     }
 }

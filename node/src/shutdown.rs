@@ -24,6 +24,8 @@ use crate::server::Connections;
 const LINGER: Duration = Duration::from_millis(300);
 /// What a second signal leaves for requests in flight.
 const HURRIED_DRAIN: Duration = Duration::from_millis(250);
+/// Bound on the wait for connections that were cut: each ends with the poll it is in.
+const CUT: Duration = Duration::from_secs(2);
 /// How long reads are served after the log failed. With the time to notice it stays below 5 s.
 const READS_AFTER_FAILURE: Duration = Duration::from_millis(3500);
 
@@ -48,13 +50,16 @@ pub async fn in_order(
     lifecycle: &Lifecycle,
     signals: &mut Signals,
 ) -> Result<Exit, Failure> {
+    let started = Instant::now();
     lifecycle.advance(Phase::Draining);
     let mut hurried = wait(config.shutdown_grace, signals).await;
     serving.stop.send_replace(true);
     // It ends at once, and with it the listening socket.
     let _ = serving.accepting.await;
     hurried |= drain(config.drain_timeout, &serving.connections, hurried, signals).await;
-    close(config, serving.engine, lifecycle, hurried, signals).await
+    let stopped = close(config, serving.engine, lifecycle, hurried, signals).await?;
+    tracing::info!(took_ms = started.elapsed().as_millis(), "{stopped}");
+    Ok(Exit::Ok)
 }
 
 /// Sleeps; true if a signal cut it short.
@@ -71,8 +76,9 @@ async fn wait(duration: Duration, signals: &mut Signals) -> bool {
     }
 }
 
-/// Lets requests end. True if a signal cut it short.
-async fn drain(
+/// Lets requests end, and cuts those that do not. Afterwards no connection acknowledges anything.
+/// True if a signal cut it short.
+pub async fn drain(
     budget: Duration,
     connections: &Connections,
     mut hurried: bool,
@@ -110,19 +116,21 @@ async fn drain(
             "requests did not end in time and are cut"
         );
         connections.abort();
+        // A connection in the middle of a poll may still acknowledge what it just committed. The
+        // log is synced only when none is left that could.
+        let _ = timeout_at(Instant::now() + CUT, connections.drained()).await;
     }
     hurried
 }
 
-/// Syncs the log, then closes with a checkpoint.
+/// Syncs the log, then closes with a checkpoint; how that ended, for the log.
 async fn close(
     config: &Config,
     engine: StorageEngine,
     lifecycle: &Lifecycle,
     hurried: bool,
     signals: &mut Signals,
-) -> Result<Exit, Failure> {
-    let started = Instant::now();
+) -> Result<&'static str, Failure> {
     // Without a log the checkpoint is all there is: it is never given up.
     let must_finish = engine.live_settings().durability == Durability::None;
     if !must_finish {
@@ -132,8 +140,7 @@ async fn close(
             .map_err(|error| failure(&error, lifecycle))?;
     }
     if hurried && !must_finish {
-        tracing::info!("stopped; the log is synced, the final checkpoint was skipped");
-        return Ok(Exit::Ok);
+        return Ok("stopped; the log is synced, the final checkpoint was skipped");
     }
     let closing = blocking(move || engine.close());
     tokio::pin!(closing);
@@ -142,19 +149,18 @@ async fn close(
         tokio::select! {
             closed = &mut closing => {
                 closed.map_err(|error| failure(&error, lifecycle))?;
-                tracing::info!(took_ms = started.elapsed().as_millis(), "stopped");
-                return Ok(Exit::Ok);
+                return Ok("stopped");
             }
             () = tokio::time::sleep_until(deadline), if !must_finish => {
-                tracing::warn!("stopped; the log is synced, the final checkpoint was given up");
-                return Ok(Exit::Ok);
+                tracing::warn!("the final checkpoint did not end in its time");
+                return Ok("stopped; the log is synced, the final checkpoint was given up");
             }
             name = signals.next() => {
                 if must_finish {
                     tracing::warn!(signal = name, "durability is none: the final checkpoint is the only copy and goes on");
                 } else {
-                    tracing::info!(signal = name, "stopped; the log is synced, the final checkpoint was cut short");
-                    return Ok(Exit::Ok);
+                    tracing::info!(signal = name, "hurrying");
+                    return Ok("stopped; the log is synced, the final checkpoint was cut short");
                 }
             }
         }

@@ -11,6 +11,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::names::MANAGER;
 use crate::options::Options;
+use crate::refusals::Refusals;
 
 /// Messages that are remembered as said; more are said again.
 const MAX_SAID: usize = 10_000;
@@ -25,6 +26,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// What the probes ask.
     pub health: Health,
+    /// What was refused lately.
+    pub refusals: Refusals,
     recorder: Recorder,
     said: Mutex<HashMap<(String, &'static str), String>>,
 }
@@ -42,6 +45,7 @@ impl Context {
             options,
             metrics,
             health: Health::default(),
+            refusals: Refusals::default(),
             said: Mutex::default(),
         }
     }

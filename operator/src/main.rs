@@ -11,6 +11,7 @@ mod metrics;
 mod names;
 mod node_client;
 mod options;
+mod refusals;
 mod server;
 mod smoke;
 

@@ -8,7 +8,9 @@ program=${1:?helm3 or helm}
 
 definition=crd/godbinstances.godb.dev
 if kubectl get "$definition" >/dev/null 2>&1; then
-  die "this cluster has definitions of godb; this test makes and deletes them, and every instance with them"
+  [ -z "$(kubectl get godbinstance --all-namespaces --output name)" ] ||
+    die "this cluster has instances of godb; this test deletes the definitions, and every instance with them"
+  kubectl delete "$definition" >/dev/null
 fi
 
 # A copy of the chart where the commands look for it, and the program under the name they call it by.
@@ -36,8 +38,9 @@ clean_up() {
     helm list --namespace "$namespace" --short |
       xargs --no-run-if-empty --max-args 1 helm uninstall --namespace "$namespace" --ignore-not-found
   done >/dev/null 2>&1 || true
-  kubectl delete --ignore-not-found "$definition" >/dev/null || true
+  # In this order: a namespace that goes while a kind goes waits for minutes.
   kubectl delete namespace --ignore-not-found godb-system shop >/dev/null || true
+  kubectl delete --ignore-not-found "$definition" >/dev/null || true
   for image in "${images[@]}"; do ctr images rm "ghcr.io/godb/$image" >/dev/null 2>&1 || true; done
   rm -rf "$work"
   # As a Rust test says it, for whoever counts.
@@ -144,7 +147,7 @@ passed "upgrade with a new field and rollback: same pod, same document"
 refused "already exists\|invalid ownership" helm install other charts/godb --namespace shop
 step second-release
 kubectl get roles,rolebindings --namespace shop --output name | grep -q rolebinding.rbac.authorization.k8s.io/godb
-if kubectl get clusterrole --output name | grep -q godb; then die "releases of one namespace have a ClusterRole"; fi
+if kubectl get clusterrole/godb-system:godb >/dev/null 2>&1; then die "releases of one namespace have a ClusterRole"; fi
 refused "no" kubectl auth can-i get secrets --namespace default --as system:serviceaccount:shop:godb
 helm uninstall godb --namespace shop --wait >/dev/null
 kubectl get "$definition" >/dev/null
@@ -163,6 +166,10 @@ kubectl get "$definition" >/dev/null || die "the definitions went with the relea
 [ "$(pod)" = "$pod" ] || die "the node was restarted"
 node /collections/orders/documents/1 >/dev/null
 passed "instance and document are there without an operator"
+
+step install # again, under the name it had
+unharmed
+step uninstall
 
 refused "invalid ownership metadata" helm install documents charts/godb --namespace godb-system
 step take-over

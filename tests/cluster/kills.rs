@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::instance::Instance;
-use crate::kube::{Namespace, succeeded, wait, word};
+use crate::kube::{Namespace, run, succeeded, wait, word};
 use crate::load::{Load, Shape};
 use crate::release::{Release, SOON, beside_others};
 
@@ -121,7 +121,11 @@ fn no_acknowledged_write_is_lost_by_a_kill_a_deleted_pod_or_a_drain() {
     let _turn = beside_others();
     let namespace = Namespace::new("kills");
     let _release = Release::install(&namespace);
-    let people = Instance::create(&namespace, "people", &json!({"storage": {"size": "128Mi"}}));
+    let people = Instance::create(
+        &namespace,
+        "people",
+        &json!({"storage": {"size": "128Mi"}, "pod": {"labels": {"drain": namespace.name}}}),
+    );
     survives(&people, "kill -9", || people.kill9());
     survives(&people, "kubectl delete pod", || {
         namespace.kubectl(&["delete", "pod", &people.pod_name(), "--wait=false"]);
@@ -140,18 +144,24 @@ fn no_acknowledged_write_is_lost_by_a_kill_a_deleted_pod_or_a_drain() {
         },
     );
     survives(&people, "kubectl drain, uncordon", || {
-        let ours = format!("--pod-selector=app.kubernetes.io/instance={}", people.name);
-        succeeded(
+        let ours = format!("--pod-selector=drain={}", namespace.name);
+        let drained = run(
             "kubectl",
             &[
                 "drain",
                 "node1",
                 &ours,
-                "--ignore-daemonsets",
+                "--delete-emptydir-data",
                 "--timeout=60s",
             ],
             "",
         );
+        // Whatever came of it: other tests need the machine.
         succeeded("kubectl", &["uncordon", "node1"], "");
+        assert!(
+            drained.status.success(),
+            "{}",
+            String::from_utf8_lossy(&drained.stderr)
+        );
     });
 }

@@ -6,23 +6,47 @@ use std::process::Command;
 
 use godb_tests::readme::{shows, steps};
 
-use crate::release::alone;
+use crate::kube::{run, succeeded};
+use crate::release::{alone, kinds};
+
+/// What the chapter makes in the namespaces that it uses.
+fn clean_up() {
+    for arguments in [
+        "delete godbinstance people --ignore-not-found --wait",
+        "delete pod writer --ignore-not-found",
+        "delete pvc data-people-0 --ignore-not-found",
+    ] {
+        // Before the first install the kind may not be known.
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        run("kubectl", &arguments, "");
+    }
+    let uninstall = "uninstall godb --namespace godb-system --ignore-not-found --wait";
+    run("helm", &uninstall.split(' ').collect::<Vec<_>>(), "");
+    succeeded(
+        "kubectl",
+        &["delete", "namespace", "godb-system", "--ignore-not-found"],
+        "",
+    );
+}
 
 #[test]
 fn the_kubernetes_chapter_of_the_readme_is_true() {
     let _turn = alone();
+    kinds();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
     let steps = steps(&readme, "console kubernetes");
     assert!(steps.len() > 8, "the chapter is there");
+    clean_up();
     // One shell for all, so that what runs in the background lasts; a marker ends each output.
     const END: &str = "--- end of output ---";
-    let mut script = String::from("trap 'kill $(jobs -p) 2>/dev/null' EXIT\n");
+    let mut script = String::from("set -e; trap 'kill $(jobs -p) 2>/dev/null' EXIT\n");
     for step in &steps {
-        script.push_str(&format!(
-            "{{ {}\n}} 2>&1\necho; echo '{END}'\n",
-            step.command
-        ));
+        // Other tests have brought the definitions already, which a reader's cluster does not have.
+        let command = step
+            .command
+            .replace("helm install", "helm install --take-ownership");
+        script.push_str(&format!("{{ {command}\n}} 2>&1\necho; echo '{END}'\n"));
     }
     let output = Command::new("timeout")
         .args(["300", "bash", "-c", &script])
@@ -30,6 +54,7 @@ fn the_kubernetes_chapter_of_the_readme_is_true() {
         .output()
         .expect("a shell");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
+    clean_up();
     let outputs: Vec<&str> = text.split(&format!("{END}\n")).collect();
     for (step, found) in steps.iter().zip(&outputs) {
         println!("$ {}\n{}", step.command, found.trim_end());

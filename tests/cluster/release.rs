@@ -216,6 +216,8 @@ pub fn signal(pod: &Value, signal: &str) {
 
 /// Whether somebody may do something, as the API server decides it.
 pub fn may(user: &str, verb: &str, resource: &str, namespace: &str) -> bool {
+    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+    let part = format!("--subresource={part}");
     let output = run(
         "kubectl",
         &[
@@ -223,6 +225,7 @@ pub fn may(user: &str, verb: &str, resource: &str, namespace: &str) -> bool {
             "can-i",
             verb,
             resource,
+            &part,
             "--as",
             user,
             "--namespace",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use godb_tests::Client;
+use godb_tests::random::Random;
 use serde_json::json;
 
 use crate::instance::Instance;
@@ -87,9 +88,13 @@ fn a_volume_grows_under_load_when_it_is_full_and_when_stopped() {
 
 /// Writes until the node says that the disk is full.
 fn fill(client: &mut Client) {
-    let text = "x".repeat(200_000);
+    // Tables are compressed, so it must be nothing that compresses well.
+    let mut random = Random::new(7);
     for number in 0..5_000 {
-        let body = json!({"_id": format!("f{number:05}"), "t": format!("{number}{text}")});
+        let text: String = (0..12_000)
+            .map(|_| format!("{:016x}", random.next_u64()))
+            .collect();
+        let body = json!({"_id": format!("f{number:05}"), "t": text});
         match client.post("/collections/fill", &body.to_string()).status {
             201 => {}
             507 => return,
@@ -121,7 +126,7 @@ fn a_class_that_cannot_grow_says_so_and_nothing_shrinks() {
     println!("another class: {said}");
 
     people.patch(&json!({"storage": {"size": "10Ti"}}));
-    let condition = people.wait_message("StorageResizing", "False", "expan");
+    let condition = people.wait_message("StorageResizing", "False", "support resize");
     println!(
         "cannot grow: {} {}",
         word(&condition["reason"]),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use godb_tests::node::godb_command;
+use godb_tests::random::Random;
 use godb_tests::{NodeOptions, run_godb};
 use tempfile::TempDir;
 
@@ -153,6 +154,52 @@ fn damage_of_a_table_is_found_and_never_served() {
 }
 
 #[test]
+fn who_meets_damaged_data_is_logged_and_counted() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let mut node = NodeOptions::new(&data).start();
+    let mut client = node.client();
+    for n in 0..200 {
+        // Not to be compressed, so that there are many blocks.
+        let noise: String = (0..100)
+            .map(|i| format!("{:08x}", (n * 100 + i) * 2_654_435_761_u64 % (1 << 32)))
+            .collect();
+        let document = format!("{{\"_id\":\"d{n}\",\"noise\":\"{noise}\"}}");
+        client.post("/collections/c", &document).expect(201);
+    }
+    assert!(node.stop().success());
+    let table = files(&data.join("tables"), ".sst").remove(0);
+    let mut bytes = fs::read(&table).unwrap();
+    let at = bytes.len() / 3;
+    bytes[at] ^= 0x10;
+    fs::write(&table, &bytes).unwrap();
+    let node = NodeOptions::new(&data).durability("full").start();
+    assert!(node.metric("godb_corruption_total") < 1.0);
+    let mut client = node.client();
+    let damaged: Vec<String> = (0..200)
+        .map(|n| format!("/collections/c/documents/d{n}"))
+        .filter(|path| client.get(path).status == 500)
+        .collect();
+    let count = damaged.len();
+    assert!(count > 0, "byte {at} of {} is not data", bytes.len());
+    assert_eq!(node.metric("godb_corruption_total"), count as f64);
+    let log = node.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("a request failed"))
+        .unwrap();
+    for part in ["ERROR", "method=GET", &damaged[0], "corrupt: "] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    let cut = client.try_request("GET", "/collections/c/find_with_stream", &[], &[]);
+    assert!(cut.is_err() || cut.unwrap().status == 500);
+    let log = node.log();
+    let line = log.lines().find(|line| line.contains("a stream was cut"));
+    assert!(line.is_none_or(|line| line.contains("ERROR")), "{line:?}");
+    assert!(node.metric("godb_corruption_total") > count as f64);
+}
+
+#[test]
 fn a_missing_segment_or_table_is_refused() {
     for part in ["wal", "tables"] {
         let (_dir, data) = stored();
@@ -170,8 +217,49 @@ fn a_directory_that_does_not_say_whose_it_is_is_refused() {
     for part in ["wal", "tables"] {
         let (_dir, data) = stored();
         fs::remove_file(data.join(part).join("STORE-ID")).unwrap();
-        refused_on(&data, &[], 78, &[part, "does not say that it belongs"]);
+        let named = format!("{part}: the ");
+        refused_on(&data, &[], 78, &[&named, "has no STORE-ID", "volume"]);
+        fs::remove_dir_all(data.join(part)).unwrap();
+        let missing = format!("the {} directory is missing", part.trim_end_matches('s'));
+        let missing = missing.replace("wal", "log");
+        refused_on(&data, &[], 78, &[&missing, "is its volume mounted"]);
+        let verified = run_godb(&["verify", data.to_str().unwrap()]);
+        assert_eq!(verified.status.code(), Some(78), "{}", text(&verified));
+        assert!(text(&verified).contains(&missing), "{}", text(&verified));
+        assert!(!data.join(part).exists(), "a refusal makes nothing");
     }
+}
+
+#[test]
+fn content_without_its_manifest_is_refused_and_stays_as_it_is() {
+    let (_dir, data) = stored();
+    fs::remove_file(data.join("MANIFEST")).unwrap();
+    for path in files(&data, "LOCK") {
+        fs::remove_file(path).unwrap();
+    }
+    let before = files(&data, "");
+    let words = "there is no manifest here, but ";
+    refused_on(&data, &[], 78, &[words]);
+    let verified = run_godb(&["verify", data.to_str().unwrap()]);
+    assert_eq!(verified.status.code(), Some(78), "{}", text(&verified));
+    assert!(text(&verified).contains(words), "{}", text(&verified));
+    assert_eq!(files(&data, ""), before, "a refusal makes nothing");
+}
+
+#[test]
+fn a_database_is_not_made_among_the_files_of_others() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path();
+    fs::create_dir(data.join("lost+found")).unwrap();
+    fs::write(data.join("thesis.txt"), "mine").unwrap();
+    refused_on(data, &[], 78, &["holds no database", "`thesis.txt`"]);
+    assert_eq!(fs::read_dir(data).unwrap().count(), 2);
+    fs::remove_file(data.join("thesis.txt")).unwrap();
+    let mut node = NodeOptions::new(data).start();
+    assert!(node.stop().success());
+    // What somebody puts there later does not keep a database from its start.
+    fs::write(data.join("thesis.txt"), "mine").unwrap();
+    drop(NodeOptions::new(data).start());
 }
 
 #[test]
@@ -221,4 +309,49 @@ fn verify_says_what_is_wrong_with_its_argument() {
             path.display()
         );
     }
+}
+
+#[test]
+fn damage_of_the_catalogue_is_found_when_it_is_opened() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let mut node = NodeOptions::new(&data).start();
+    let mut client = node.client();
+    let mut random = Random::new(7);
+    // Names that fill several blocks, however well they are compressed.
+    for n in 0..300 {
+        let noise: String = (0..7)
+            .map(|_| format!("{:016x}", random.below(u64::MAX)))
+            .collect();
+        client
+            .post(&format!("/collections/{noise}"), &format!("{{\"n\":{n}}}"))
+            .expect(201);
+    }
+    let pad = "x".repeat(4000);
+    for n in 0..300 {
+        let document = format!("{{\"_id\":\"d{n}\",\"pad\":\"{n}{pad}\"}}");
+        client.post("/collections/c", &document).expect(201);
+    }
+    assert!(node.stop().success());
+    let tables: Vec<_> = files(&data.join("tables"), "")
+        .into_iter()
+        .filter(|path| !path.ends_with("LOCK") && !path.ends_with("STORE-ID"))
+        .collect();
+    let [table] = tables.as_slice() else {
+        panic!("{tables:?}")
+    };
+    let bytes = fs::read(table).unwrap();
+    let flip = |at: usize| {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0x10;
+        fs::write(table, &bad).unwrap();
+    };
+    // The catalogue has the first keys of all; this is not the first block of it.
+    flip(12_000);
+    let name = table.file_name().unwrap().to_str().unwrap();
+    refused_on(&data, &[], 65, &["corrupt", name, "at byte"]);
+    // Where only documents are damaged, the others are served.
+    flip(bytes.len() * 3 / 4);
+    let node = NodeOptions::new(&data).start();
+    node.client().get("/collections/c/find?limit=1").expect(200);
 }

@@ -69,6 +69,8 @@ fn a_full_disk_refuses_writes_and_recovers() {
             .patch("/collections/c/documents/d00000", r#"{"t":"more"}"#)
             .expect(507);
         client.get("/collections/c/documents/d00000").expect(200);
+        let ready = node.admin_client().get("/readyz?verbose").expect(200);
+        assert_eq!(ready.json()["refusing_writes"], true);
         client
             .delete(&format!(
                 "/collections/c/documents/d{:05}",

@@ -1,7 +1,7 @@
 //! kill -9 under concurrent load, at any time: during writes, checkpoints and recovery.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use godb_tests::NodeOptions;
 use godb_tests::random::{Random, seed};
@@ -10,14 +10,39 @@ use tempfile::TempDir;
 use crate::load;
 
 fn rounds() -> u64 {
-    std::env::var("GODB_TEST_ROUNDS").map_or(10, |text| {
+    std::env::var("GODB_TEST_ROUNDS").map_or(15, |text| {
         text.parse().expect("GODB_TEST_ROUNDS is a number")
     })
+}
+
+#[test]
+fn an_index_that_was_answered_is_there_at_every_level() {
+    for level in ["none", "memory", "os", "full"] {
+        let dir = TempDir::new().unwrap();
+        let mut node = NodeOptions::new(dir.path().join("data"))
+            .durability(level)
+            .start();
+        let mut client = node.client();
+        client.post("/collections/c", r#"{"n":1}"#).expect(201);
+        client.post("/collections/c/indexes/n", "").expect(201);
+        node.kill9_and_restart();
+        let found = node.client().get("/collections/c/indexes").expect(200);
+        assert_eq!(
+            found.json()["indexes"],
+            serde_json::json!(["_id", "n"]),
+            "{level}"
+        );
+    }
 }
 
 fn torture(level: &'static str) {
     let seed = seed();
     println!("kill -9 at {level}: SEED={seed} ROUNDS={}", rounds());
+    let replay = format!(
+        "again: GODB_TEST_SEED={seed} GODB_TEST_ROUNDS={} cargo test -p godb-tests --test node kill9",
+        rounds()
+    );
+    let started = Instant::now();
     let mut random = Random::new(seed);
     let dir = TempDir::new().unwrap();
     let options = NodeOptions::new(dir.path().join("data"))
@@ -36,7 +61,7 @@ fn torture(level: &'static str) {
                 let (address, stop) = (node.address, &stop);
                 scope.spawn(move || writer.run(address, stop));
             }
-            let (mut admin, started) = (node.admin_client(), std::time::Instant::now());
+            let (mut admin, started) = (node.admin_client(), Instant::now());
             if let Some(after) = checkpoint_after {
                 scope.spawn(move || {
                     std::thread::sleep(after);
@@ -58,7 +83,7 @@ fn torture(level: &'static str) {
         load::settle(
             &node,
             &mut writers,
-            &format!("SEED={seed} round {round} at {level}"),
+            &format!("SEED={seed} round {round} at {level} ({replay})"),
         );
     }
     let (acknowledged, unknown) = writers.iter().fold((0, 0), |(a, u), writer| {
@@ -68,7 +93,10 @@ fn torture(level: &'static str) {
         )
     });
     println!(
-        "{level}: {acknowledged} acknowledged requests all there, {unknown} with unknown outcome whole or absent"
+        "{level}: {} rounds in {:.0} s, {:.2} a second; {acknowledged} acknowledged requests all there, {unknown} with unknown outcome whole or absent",
+        rounds(),
+        started.elapsed().as_secs_f64(),
+        rounds() as f64 / started.elapsed().as_secs_f64()
     );
     assert!(acknowledged > rounds() * 20, "the load was a load");
     assert!(unknown > 0, "it was killed in the middle of writes");

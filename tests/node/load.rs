@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use godb_tests::client::is_broken_off;
 use godb_tests::history::{Effect, History, State};
 use godb_tests::random::Random;
 use godb_tests::{Client, Node};
@@ -23,6 +24,8 @@ pub struct Writer {
     random: Random,
     counter: u64,
     pub history: History,
+    /// Why it stopped, if an answer began and had no end.
+    pub broken_answer: Option<String>,
 }
 
 /// Writers for a run with this seed.
@@ -32,6 +35,7 @@ pub fn writers(seed: u64) -> Vec<Writer> {
         random: Random::new(seed.wrapping_add(number as u64 * 7919)),
         counter: 0,
         history: History::default(),
+        broken_answer: None,
     };
     (0..WRITERS).map(writer).collect()
 }
@@ -110,7 +114,18 @@ impl Writer {
     /// One request, recorded. False when there was no answer.
     fn step(&mut self, client: &mut Client) -> bool {
         let request = self.choose();
-        let fields = self.fields();
+        let mut fields = self.fields();
+        if matches!(request, Request::Insert(_) | Request::Put(_)) {
+            // Now and then one of many pieces of the log, rarely one as large as they get.
+            let bytes = match self.random.below(400) {
+                0 => (16 << 20) - 500,
+                1..8 => 1 << 20,
+                _ => 0,
+            };
+            if bytes > 0 {
+                fields.insert("t".to_owned(), "y".repeat(bytes).into());
+            }
+        }
         let with_id = |id: &str| {
             let mut document = Map::from_iter([("_id".to_owned(), Value::from(id))]);
             document.extend(fields.clone());
@@ -219,7 +234,11 @@ impl Writer {
                 false
             }
             Ok(answer) => panic!("{method} {target}: {} {}", answer.status, answer.text()),
-            Err(_) => false,
+            Err(error) => {
+                self.broken_answer =
+                    is_broken_off(&error).then(|| format!("{method} {target}: {error}"));
+                false
+            }
         }
     }
 

@@ -11,10 +11,14 @@ use tempfile::TempDir;
 #[test]
 fn the_tour_of_the_readme_is_true() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let steps = steps(&std::fs::read_to_string(readme).unwrap(), "console");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let steps = steps(&readme, "console");
     assert!(steps.len() > 12, "the tour is there");
     let dir = TempDir::new().unwrap();
-    let node = NodeOptions::new(dir.path().join("data")).start();
+    let mut node = NodeOptions::new(dir.path().join("data"))
+        .arg("--checkpoint-interval")
+        .arg("1h")
+        .start();
     // One shell for all, so that variables last; a marker ends the output of each command.
     const END: &str = "--- end of output ---";
     let mut script = String::new();
@@ -62,4 +66,18 @@ fn the_tour_of_the_readme_is_true() {
             step.output
         );
     }
+    // Then it kills the node and reads what is on disk.
+    let shown = readme
+        .lines()
+        .find(|line| line.starts_with("godb-data: "))
+        .unwrap();
+    node.kill9();
+    let data = dir.path().join("data");
+    let verified = godb_tests::run_godb(&["verify", data.to_str().unwrap()]);
+    let printed = String::from_utf8(verified.stdout).unwrap();
+    let printed = printed.replace(data.to_str().unwrap(), "godb-data");
+    assert!(
+        shows(shown, &printed),
+        "the README shows: {shown}\nverify prints: {printed}"
+    );
 }

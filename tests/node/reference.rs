@@ -53,7 +53,8 @@ fn the_configuration_reference_is_fresh() {
              ```yaml\n{shown}```\n\n\
              ## While the node runs\n\n\
              `PUT /admin/config` changes, until the next start: {}.\n\n\
-             Only the next start changes: {}.\n\n\
+             Only a start changes, by flag, variable or file: {}. `PUT /admin/config` names them under \
+             `restart_required` and does not keep them.\n\n\
              ## Flags, variables, exit codes\n\n```text\n{help}```\n",
             keys("live"),
             keys("restart")

@@ -13,7 +13,8 @@ use crate::load;
 const SOON: Duration = Duration::from_secs(20);
 
 /// Starts, loads, stops by `stop`, starts again, compares.
-fn stop_under_load(options: &NodeOptions, stop: impl Fn(&mut Node)) {
+/// Returns what answers were broken off.
+fn stop_under_load(options: &NodeOptions, stop: impl Fn(&mut Node)) -> Vec<String> {
     let seed = seed();
     println!("SEED={seed}");
     let mut node = options.start();
@@ -37,6 +38,10 @@ fn stop_under_load(options: &NodeOptions, stop: impl Fn(&mut Node)) {
         .map(|writer| writer.history.acknowledged_requests)
         .sum();
     assert!(acknowledged > 20, "the load was a load");
+    writers
+        .into_iter()
+        .filter_map(|writer| writer.broken_answer)
+        .collect()
 }
 
 #[test]
@@ -44,12 +49,17 @@ fn sigterm_under_load_keeps_everything_at_each_level() {
     // Also at none and memory: a clean stop writes everything.
     for level in ["none", "memory", "os", "full"] {
         let dir = TempDir::new().unwrap();
-        let options = NodeOptions::new(dir.path().join("data")).durability(level);
-        stop_under_load(&options, |node| {
+        let options = NodeOptions::new(dir.path().join("data"))
+            .durability(level)
+            .arg("--drain-timeout")
+            .arg("15s");
+        let broken = stop_under_load(&options, |node| {
             node.terminate();
             let status = node.wait(SOON);
             assert_eq!(status.code(), Some(0), "{level}: {}", node.log());
         });
+        // Each request was answered as a whole, or its connection ended before the first byte.
+        assert_eq!(broken, Vec::<String>::new(), "{level}");
     }
 }
 
@@ -60,7 +70,8 @@ fn a_second_sigterm_hurries_and_loses_nothing() {
         .durability("full")
         .arg("--shutdown-grace")
         .arg("10m");
-    stop_under_load(&options, |node| {
+    // In a hurry an answer may be cut, and is seen to be.
+    let _cut = stop_under_load(&options, |node| {
         node.terminate();
         assert!(
             node.try_wait(Duration::from_millis(300)).is_none(),
@@ -95,6 +106,17 @@ fn during_the_grace_it_serves_and_is_not_ready() {
         .expect(201);
     assert_eq!(answer.header("connection"), Some("close"));
     assert_eq!(node.wait(SOON).code(), Some(0));
+    let log = node.log();
+    let took_ms: u64 = log
+        .lines()
+        .find(|line| line.contains(" stopped took_ms="))
+        .and_then(|line| line.rsplit('=').next())
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        took_ms >= 3000,
+        "the grace is a part of the stop: {took_ms}"
+    );
     let node = node.options().clone().start();
     node.client()
         .get("/collections/c/documents/during")

@@ -272,13 +272,19 @@ fn an_import_goes_on_when_the_node_comes_back() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut was_cut = false;
     for wait_ms in [150, 300] {
         std::thread::sleep(Duration::from_millis(wait_ms));
         node.kill9_and_restart();
+        was_cut |= total(&node) < count;
         println!("killed after {wait_ms} ms with {} documents", total(&node));
     }
     let output = child.wait_with_output().unwrap();
-    println!("the import: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    println!("the import: {said}");
+    if was_cut {
+        assert!(said.contains("trying again for up to 60 s"), "{said}");
+    }
     // Whether it waited or gave up: run again, it goes on.
     succeeds(import(&node, &path, &[]));
     each_once(&node, count);
@@ -329,4 +335,38 @@ fn a_directory_is_imported_into_and_exported_from_without_a_server() {
     let node = NodeOptions::new(&data).start();
     assert_eq!(total(&node), 2);
     assert_eq!(run(&["export"]).status.code(), Some(75), "in use");
+}
+
+#[test]
+fn an_export_of_a_missing_collection_leaves_the_old_file_as_it_is() {
+    let (mut node, dir) = node();
+    node.client()
+        .post("/collections/good", r#"{"_id":"a"}"#)
+        .expect(201);
+    node.client()
+        .delete("/collections/good/documents/a")
+        .expect(204);
+    let backup = file(&dir, "backup", "{\"_id\":\"a\"}\n");
+    let path = backup.to_str().unwrap().to_owned();
+    let refused = |source: &[&str]| {
+        let output = run_godb(&[&["export", &path, "-c", "goood"], source].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(66), "{said}");
+        assert!(
+            said.contains("there is no collection `goood` in "),
+            "{said}"
+        );
+        assert_eq!(fs::read_to_string(&backup).unwrap(), "{\"_id\":\"a\"}\n");
+        assert!(!dir.path().join("backup.part").exists());
+    };
+    let empty = |source: &[&str]| {
+        let output = run_godb(&[&["export", "-c", "good"], source].concat());
+        assert_eq!(succeeds(output), "exported 0 documents of `good`\n");
+    };
+    refused(&["--url", &node.url()]);
+    empty(&["--url", &node.url()]);
+    node.kill9();
+    let data = dir.path().join("data");
+    refused(&["--data-dir", data.to_str().unwrap()]);
+    empty(&["--data-dir", data.to_str().unwrap()]);
 }

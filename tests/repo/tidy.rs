@@ -253,6 +253,7 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
         "node/src/",
         "configuration, tokens, imported and exported files; never the database's",
     ),
+    ("crds/src/bin/", "a generator of files of the repository"),
     ("tests/", "the harness"),
     ("node/store/tests/", "tests"),
     ("node/engine/tests/", "tests"),

@@ -207,7 +207,11 @@ impl Client {
         let socket = self.socket()?;
         // A server may answer (413) and close before it has read all; the answer is what counts.
         let sent = socket.get_mut().write_all(message);
-        let received = read_response(socket, head_only);
+        let received = match socket.fill_buf() {
+            Ok([_, ..]) => read_response(socket, head_only).map_err(broke_off),
+            Ok([]) => Err(io::Error::new(ErrorKind::UnexpectedEof, "no answer")),
+            Err(error) => Err(error),
+        };
         match received {
             Ok(response) => {
                 let close = response
@@ -220,10 +224,24 @@ impl Client {
             }
             Err(error) => {
                 self.connection = None;
-                Err(sent.err().unwrap_or(error))
+                match sent {
+                    Err(sent) if !is_broken_off(&error) => Err(sent),
+                    _ => Err(error),
+                }
             }
         }
     }
+}
+
+const BROKE_OFF: &str = "an answer that broke off";
+
+fn broke_off(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{BROKE_OFF}: {error}"))
+}
+
+/// Whether an error of a request is an answer that began and has no end, or makes no sense.
+pub fn is_broken_off(error: &io::Error) -> bool {
+    error.to_string().starts_with(BROKE_OFF)
 }
 
 /// The content type of documents.

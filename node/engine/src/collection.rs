@@ -310,11 +310,14 @@ fn check_batch(what: &'static str, count: usize) -> Result<()> {
 /// Says which item is at fault; line and column inside one item would mislead.
 fn in_batch(position: usize, error: EngineError) -> EngineError {
     match error {
-        EngineError::InvalidJson { .. }
-        | EngineError::InvalidDocument { .. }
-        | EngineError::InvalidId { .. } => EngineError::InvalidDocument {
-            reason: format!("item {position}: {error}"),
+        EngineError::InvalidDocument { reason } => EngineError::InvalidDocument {
+            reason: format!("item {position}: {reason}"),
         },
+        EngineError::InvalidJson { .. } | EngineError::InvalidId { .. } => {
+            EngineError::InvalidDocument {
+                reason: format!("item {position}: {error}"),
+            }
+        }
         other => other,
     }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use godb_store::disk::Disk;
@@ -91,6 +92,9 @@ impl StorageEngine {
     pub(crate) fn open(settings: &Settings, components: &Components) -> Result<Self> {
         let store = Store::open(settings, components)?;
         let catalog = Arc::new(Catalog::default());
+        // Every request needs the catalogue: damage in it is found here, by file and offset, and
+        // not by the first who asks.
+        check::collections(&store.snapshot_read(), &catalog)?;
         let sweeper = Sweeper::start(&store, &catalog, &components.observer)?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -388,6 +392,13 @@ impl StorageEngine {
     /// Those of [`Store::reconfigure`].
     pub fn reconfigure(&self, live: LiveSettings) -> Result<()> {
         Ok(self.store().reconfigure(live)?)
+    }
+
+    /// How long to wait before the next write: zero while checkpoints and compactions keep up, at
+    /// most a second. Who does not wait runs into [`EngineError::Busy`] sooner.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.store().delay()
     }
 
     /// Ready when writes are no longer refused as [`EngineError::Busy`].

@@ -25,6 +25,7 @@ const SWEPT_KEYS: usize = 1000;
 /// Runs `write`, and again each time after writers were held back.
 pub(crate) fn when_writable<T>(store: &Store, mut write: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
+        std::thread::sleep(store.delay());
         match write() {
             Err(EngineError::Busy { .. }) => block_on(store.writable())?,
             other => return other,

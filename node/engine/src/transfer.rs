@@ -294,6 +294,7 @@ impl Loader<'_> {
             }
             let count = i64::try_from(documents.len()).unwrap_or(i64::MAX);
             transaction.count(collection.counter(), count);
+            std::thread::sleep(store.delay());
             match transaction.commit(None, None).map_err(EngineError::from) {
                 Ok(_) => return Ok(()),
                 Err(EngineError::Busy { .. }) => block_on(store.writable())?,

@@ -14,6 +14,9 @@ use crate::http::error::{ApiError, Kind};
 /// Where a value came from that a PUT brought.
 const ADMIN_SOURCE: &str = "admin port";
 
+/// What a PUT says of settings that it can neither apply nor keep.
+const NOT_KEPT: &str = "what stands under restart_required is not applied and not kept: set it by flag, variable or file and restart";
+
 /// The configuration in force, with the source of each row of [`SETTINGS`].
 pub struct InForce {
     /// The values.
@@ -57,7 +60,7 @@ fn value(setting: &Setting, config: &Config) -> Value {
 }
 
 /// PUT /admin/config: some or all settings. A fault in one changes none. The answer says what took
-/// effect, what was so already, and what needs a restart.
+/// effect, what was so already, and what needs a restart, which is not kept for that restart.
 pub async fn change(state: &State, body: &[u8]) -> Result<Response<Body>, ApiError> {
     let engine = state.engine()?;
     let wanted: Map<String, Value> = serde_json::from_slice(body)
@@ -75,6 +78,9 @@ pub async fn change(state: &State, body: &[u8]) -> Result<Response<Body>, ApiErr
         in_force.config = change.config;
     }
     let mut answer = shown(state, &in_force);
+    if !change.restart_required.is_empty() {
+        answer.insert("message".to_owned(), json!(NOT_KEPT));
+    }
     answer.extend([
         ("applied".to_owned(), Value::Object(change.applied)),
         ("unchanged".to_owned(), json!(change.unchanged)),
@@ -167,8 +173,9 @@ async fn apply(
 
 /// An engine's refusal, for an administrator: with the cause.
 pub fn refusal(error: &EngineError) -> ApiError {
-    let kind = ApiError::from(error.clone()).kind;
-    ApiError::new(kind, error.to_string())
+    let mut refusal = ApiError::from(error.clone());
+    refusal.message = error.to_string().into();
+    refusal
 }
 
 #[cfg(test)]

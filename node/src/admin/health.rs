@@ -43,6 +43,11 @@ fn answer(state: &State, question: &str, yes: bool, verbose: bool) -> Response<B
         let recovery = json!({"lsn": lsn, "bytes_done": bytes_done, "bytes_total": bytes_total});
         body.insert("recovery".to_owned(), recovery);
         body.insert("failure".to_owned(), json!(state.lifecycle.failure()));
+        // Reads go on, so a full disk is no reason to send requests elsewhere.
+        let is_refusing = state
+            .engine()
+            .is_ok_and(|engine| engine.stats().refusing_writes);
+        body.insert("refusing_writes".to_owned(), json!(is_refusing));
     }
     let status = if yes {
         StatusCode::OK

@@ -116,7 +116,10 @@ impl Router {
             Ok(body) => self.dispatch(&parts, &body.bytes).await,
             Err(error) => Err(error),
         };
-        let mut response = answer.unwrap_or_else(|error| error.render(&parts.headers));
+        let mut response = answer.unwrap_or_else(|error| {
+            error.log(&parts.method, parts.uri.path());
+            error.render(&parts.headers)
+        });
         if let Ok(boot_id) = HeaderValue::from_str(self.state.lifecycle.boot_id()) {
             response.headers_mut().insert(BOOT_ID_HEADER, boot_id);
         }

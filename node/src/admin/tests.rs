@@ -111,6 +111,11 @@ async fn settings_change_while_it_runs() {
         changed["restart_required"],
         json!({"listen": "127.0.0.1:1"})
     );
+    let message = changed["message"].as_str().unwrap();
+    assert!(message.contains("not applied and not kept"), "{message}");
+    let live_only = r#"{"durability":"full"}"#;
+    let applied = Node::json(node.ask("PUT", "/admin/config", live_only).await, 200);
+    assert!(applied.get("message").is_none(), "{applied}");
     let engine = node.state.engine().unwrap();
     assert_eq!(engine.live_settings().durability.as_str(), "full");
     let shown = Node::json(node.ask("GET", "/admin/config", "").await, 200);

@@ -1,6 +1,7 @@
 //! Configuration: defaults < file < environment < flags. Nothing is guessed or repaired: every
 //! fault of every source is reported at once, each with where it came from.
 
+mod file;
 pub mod legacy;
 pub mod settings;
 #[cfg(test)]
@@ -189,7 +190,7 @@ impl Reading {
         match row {
             None => self.faults.push(format!(
                 "{source}: there is no setting `{key}`{}",
-                nearest(key)
+                did_you_mean(nearest(key).map(|setting| setting.key.to_owned()))
             )),
             Some((setting, from)) => match (setting.set)(&mut self.config, value) {
                 Ok(()) => *from = source.clone(),
@@ -207,24 +208,26 @@ impl Reading {
             Ok(text) => text,
             Err(error) => return self.faults.push(format!("{source}: {error}")),
         };
-        let document: serde_yaml::Value = match serde_yaml::from_str(&text) {
-            Ok(document) => document,
+        let entries = match file::entries(&text) {
+            Ok(entries) => entries,
             Err(error) => return self.faults.push(format!("{source}: {error}")),
         };
-        let mapping = match document {
-            serde_yaml::Value::Null => return,
-            serde_yaml::Value::Mapping(mapping) => mapping,
-            _ => {
-                let fault = format!("{source}: must be a mapping of settings, `key: value` a line");
-                return self.faults.push(fault);
-            }
-        };
-        for (key, value) in mapping {
+        let mut seen: Vec<String> = Vec::new();
+        for (key, value) in entries {
             let serde_yaml::Value::String(key) = key else {
                 self.faults
                     .push(format!("{source}: a key is not a plain word: {key:?}"));
                 continue;
             };
+            let times = seen.iter().filter(|before| **before == key).count();
+            if times > 0 {
+                let place = file::line_of(&text, &key, times)
+                    .map(|line| format!(" line {line}"))
+                    .unwrap_or_default();
+                self.faults
+                    .push(format!("{source}{place}: `{key}` is given again"));
+            }
+            seen.push(key.clone());
             match scalar(&value) {
                 Some(text) => self.apply(&key, &text, &source),
                 None => self
@@ -239,16 +242,17 @@ impl Reading {
             let Some(rest) = name.strip_prefix("GODB_") else {
                 continue;
             };
-            if name == CONFIG_VARIABLE || is_service_link(rest) {
+            if name == CONFIG_VARIABLE || is_service_link(rest) || is_of_tools(rest) {
                 continue;
             }
             let key = rest.to_ascii_lowercase();
             if settings::find(&key).is_some() && *name == name.to_ascii_uppercase() {
                 self.apply(&key, value, &Source::Environment(name.clone()));
             } else {
-                self.warnings.push(format!(
-                    "environment {name} is not a setting and is ignored{}",
-                    nearest(&key)
+                let hint = nearest(&key).map(Setting::variable);
+                self.faults.push(format!(
+                    "environment {name}: there is no such setting{}",
+                    did_you_mean(hint)
                 ));
             }
         }
@@ -306,21 +310,34 @@ fn scalar(value: &serde_yaml::Value) -> Option<String> {
 }
 
 /// Kubernetes puts `<SERVICE>_PORT`, `<SERVICE>_SERVICE_HOST` and the like into every pod; with a
-/// Service called `godb` they carry our prefix.
+/// Service called `godb` or `godb-…` they carry our prefix. No setting has such a name.
 fn is_service_link(rest: &str) -> bool {
-    rest == "PORT" || rest.starts_with("PORT_") || rest.contains("SERVICE_")
+    let rest = format!("_{rest}_");
+    rest.contains("_PORT_") || rest.contains("_SERVICE_")
 }
 
-/// `: did you mean …?` for a key that is close to a real one.
-fn nearest(key: &str) -> String {
+/// What the scripts and tests of godb's sources are told, by people who also start nodes there.
+fn is_of_tools(rest: &str) -> bool {
+    ["BIN", "IMAGES", "CLUSTER_CACHE", "WHO_SYNCS"].contains(&rest)
+        || rest.starts_with("TEST_")
+        || rest.starts_with("POWERCUT_")
+}
+
+fn did_you_mean(name: Option<String>) -> String {
+    name.map(|name| format!(", did you mean `{name}`?"))
+        .unwrap_or_default()
+}
+
+/// The setting whose key is close to this one.
+fn nearest(key: &str) -> Option<&'static Setting> {
     let normalized = key.replace('-', "_").to_ascii_lowercase();
     let candidate = SETTINGS
         .iter()
-        .map(|setting| (distance(&normalized, setting.key), setting.key))
-        .min();
+        .map(|setting| (distance(&normalized, setting.key), setting))
+        .min_by_key(|(edits, _)| *edits);
     match candidate {
-        Some((0..=2, name)) => format!(", did you mean `{name}`?"),
-        _ => String::new(),
+        Some((0..=2, setting)) => Some(setting),
+        _ => None,
     }
 }
 

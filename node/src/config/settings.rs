@@ -246,6 +246,15 @@ pub const SETTINGS: &[Setting] = &[
         get: |c| format_duration(c.send_timeout),
     },
     Setting {
+        key: "view_timeout",
+        value_name: "TIME",
+        help: "A stream or export that reads nothing for this long is cut, so that it cannot keep \
+               old versions for ever; one that goes on is cut after 144 times this",
+        live: true,
+        set: |c, v| parse_duration(v).map(|d| c.live.view_lease = d),
+        get: |c| format_duration(c.live.view_lease),
+    },
+    Setting {
         key: "admin_token_file",
         value_name: "FILE",
         help: "File with the token for /admin/* (Authorization: Bearer). Needed when the admin \

@@ -90,7 +90,7 @@ fn every_fault_is_reported_at_once_with_its_source() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_fault() {
-    for text in ["a: b: c", "- 1\n", "durability: os\ndurability: full\n"] {
+    for text in ["a: b: c", "- 1\n", "word\n", "a: [\n"] {
         let file = file(text);
         let inputs = Inputs {
             config_file: Some(file.path().into()),
@@ -112,21 +112,61 @@ fn a_file_that_cannot_be_read_is_a_fault() {
 }
 
 #[test]
-fn an_unknown_variable_warns_unless_kubernetes_made_it() {
-    let resolved = resolve(&Inputs {
+fn a_key_that_is_given_again_is_a_fault_with_its_line_beside_the_others() {
+    let file = file("durability: os\nlisten: nowhere\n\n\"durability\": full\nfrobs: 1\n");
+    let Faults(faults) = resolve(&Inputs {
+        config_file: Some(file.path().into()),
+        ..Inputs::default()
+    })
+    .unwrap_err();
+    let all = faults.join("\n");
+    assert_eq!(faults.len(), 3, "{all}");
+    assert!(
+        all.contains(" line 4: `durability` is given again"),
+        "{all}"
+    );
+    assert!(all.contains("listen: "), "{all}");
+    assert!(all.contains("no setting `frobs`"), "{all}");
+}
+
+#[test]
+fn a_byte_order_mark_and_an_empty_file_are_fine() {
+    for (text, level) in [
+        ("\u{feff}durability: full\n", "full"),
+        ("\u{feff}", "os"),
+        ("# nothing\n", "os"),
+    ] {
+        let file = file(text);
+        let resolved = resolve(&Inputs {
+            config_file: Some(file.path().into()),
+            ..Inputs::default()
+        });
+        let found = resolved.unwrap().config.live.durability.to_string();
+        assert_eq!(found, level, "{text:?}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_a_fault_unless_kubernetes_or_our_tools_made_it() {
+    let Faults(faults) = resolve(&Inputs {
         environment: environment(&[
             ("GODB_PORT", "tcp://10.0.0.1:8080"),
             ("GODB_PORT_8080_TCP_ADDR", "10.0.0.1"),
             ("GODB_SERVICE_HOST", "10.0.0.1"),
+            ("GODB_ORDERS_PORT", "tcp://10.0.0.2:8080"),
+            ("GODB_ORDERS_PORT_8080_TCP_ADDR", "10.0.0.2"),
+            ("GODB_ORDERS_SERVICE_PORT", "8080"),
+            ("GODB_BIN", "/bin/godb"),
+            ("GODB_TEST_ROUNDS", "3"),
             ("GODB_DURABILTY", "full"),
             ("HOME", "/root"),
         ]),
         ..Inputs::default()
     })
-    .unwrap();
+    .unwrap_err();
     assert_eq!(
-        resolved.warnings,
-        ["environment GODB_DURABILTY is not a setting and is ignored, did you mean `durability`?"]
+        faults,
+        ["environment GODB_DURABILTY: there is no such setting, did you mean `GODB_DURABILITY`?"]
     );
 }
 

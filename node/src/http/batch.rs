@@ -104,9 +104,10 @@ fn operations(body: &[u8]) -> Result<(Vec<String>, Vec<&[u8]>), ApiError> {
 }
 
 fn items<'a>(body: &'a [u8], name: &'static str) -> Result<Vec<&'a [u8]>, ApiError> {
-    let array = member(body, name)
-        .filter(|value| value.first() == Some(&b'['))
-        .ok_or_else(|| invalid(format!("`{name}` must be an array")))?;
+    let array = member(body, name).ok_or_else(|| invalid(format!("`{name}` is missing")))?;
+    if array.first() != Some(&b'[') {
+        return Err(invalid(format!("`{name}` must be an array")));
+    }
     let items: Vec<&[u8]> = json::items(array).take(MAX_ITEMS + 1).collect();
     if items.is_empty() || items.len() > MAX_ITEMS {
         return Err(invalid(format!(
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn faults_name_the_item() {
         for (body, message) in [
-            (r#"{}"#, "`documents` must be an array"),
+            (r#"{"docs":[]}"#, "`documents` is missing"),
             (r#"{"documents":{}}"#, "`documents` must be an array"),
             (
                 r#"{"documents":[]}"#,

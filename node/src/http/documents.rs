@@ -5,7 +5,7 @@ use hyper::{Response, StatusCode};
 
 use super::answer::{json, with_lsn};
 use super::body::Body;
-use super::error::ApiError;
+use super::error::{ApiError, Kind};
 use super::extract::{creates_only, durability, refuse_if_match};
 use super::{Call, State};
 
@@ -71,7 +71,14 @@ pub async fn replace(state: &State, call: Call<'_>) -> Result<Response<Body>, Ap
         .write(ack, move |engine, how| {
             engine.replace(&collection, &id, &body.bytes, mode, how)
         })
-        .await?;
+        .await
+        .map_err(|error| match error {
+            EngineError::NotFound { id } => ApiError::new(
+                Kind::DocumentNotFound,
+                format!("document with id {id} not found; to make it, send If-None-Match: *"),
+            ),
+            other => other.into(),
+        })?;
     Ok(written(status, document, lsn))
 }
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use godb_engine::{EngineError, json};
 use godb_store::StoreError;
 use hyper::header::{
-    ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use super::body::Body;
 
@@ -43,6 +43,10 @@ pub enum Kind {
     PreconditionFailed,
     /// Document or request beyond its limit.
     TooLarge,
+    /// The request's target beyond its limit.
+    TargetTooLong,
+    /// The request's headers beyond their limit.
+    HeadTooLarge,
     /// Not JSON.
     UnsupportedMediaType,
     /// Held back for longer than it may take.
@@ -87,7 +91,7 @@ const INTERNAL: Row = row(
 );
 
 /// The table: a row for every kind.
-const TABLE: [Row; 20] = [
+const TABLE: [Row; 22] = [
     row(
         Kind::InvalidJson,
         "invalid_json",
@@ -168,6 +172,18 @@ const TABLE: [Row; 20] = [
         None,
     ),
     row(
+        Kind::TargetTooLong,
+        "target_too_long",
+        StatusCode::URI_TOO_LONG,
+        None,
+    ),
+    row(
+        Kind::HeadTooLarge,
+        "head_too_large",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        None,
+    ),
+    row(
         Kind::UnsupportedMediaType,
         "unsupported_media_type",
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -218,6 +234,21 @@ pub struct ApiError {
     pub message: Cow<'static, str>,
     /// The value of `Allow`, for 405.
     pub allow: Option<String>,
+    /// The rest of the request is not waited for: the connection ends with this answer.
+    pub closes: bool,
+    /// What the log gets and the client does not.
+    cause: Option<Cause>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cause {
+    text: String,
+    is_corruption: bool,
+}
+
+/// Whether the error tells of damaged data.
+pub fn is_corruption(error: &EngineError) -> bool {
+    matches!(error, EngineError::Store(StoreError::Corrupt { .. }))
 }
 
 impl ApiError {
@@ -227,7 +258,27 @@ impl ApiError {
             kind,
             message: message.into(),
             allow: None,
+            closes: false,
+            cause: None,
         }
+    }
+
+    /// Whether damaged data is behind it.
+    pub fn is_corruption(&self) -> bool {
+        self.cause.as_ref().is_some_and(|cause| cause.is_corruption)
+    }
+
+    /// Puts what the client is not told into the log.
+    pub fn log(&self, method: &Method, path: &str) {
+        if let Some(Cause { text, .. }) = &self.cause {
+            tracing::error!(%method, path, error = text, "a request failed");
+        }
+    }
+
+    /// The same, as the last answer of its connection.
+    pub fn closing(mut self) -> Self {
+        self.closes = true;
+        self
     }
 
     /// The answer, in the form that the request's `Accept` asks for.
@@ -251,13 +302,17 @@ impl ApiError {
         if let Some(allow) = self.allow.as_deref().and_then(|allow| allow.parse().ok()) {
             headers.insert(ALLOW, allow);
         }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if self.kind == Kind::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
 
-    fn json(&self, problem: bool) -> Bytes {
+    /// The body: the contract's form, or that of RFC 9457.
+    pub fn json(&self, problem: bool) -> Bytes {
         let row = self.kind.row();
         let title = row.status.canonical_reason().unwrap_or("Error");
         let code = row.status.as_u16();
@@ -312,10 +367,7 @@ impl From<EngineError> for ApiError {
             _ => Kind::Internal,
         };
         let message = match kind {
-            Kind::Internal => {
-                tracing::error!(%error, "a request failed");
-                Cow::Borrowed("internal error; the log of the node has the details")
-            }
+            Kind::Internal => Cow::Borrowed("internal error; the log of the node has the details"),
             // The cause names files of the node: it is in the log already, once.
             Kind::OutcomeUnknown => Cow::Borrowed(
                 "outcome_unknown: the log failed while this write was in flight; it may or may \
@@ -324,9 +376,54 @@ impl From<EngineError> for ApiError {
             Kind::Unavailable => Cow::Borrowed(
                 "nothing was written: the node is stopping, or its log failed and it is about to restart",
             ),
-            _ => Cow::Owned(error.to_string()),
+            _ => Cow::Owned(for_people(&error)),
         };
-        ApiError::new(kind, message)
+        let cause = (kind == Kind::Internal).then(|| Cause {
+            text: error.to_string(),
+            is_corruption: is_corruption(&error),
+        });
+        ApiError {
+            cause,
+            ..ApiError::new(kind, message)
+        }
+    }
+}
+
+/// The error's own words, but sizes in units that people compare.
+fn for_people(error: &EngineError) -> String {
+    match error {
+        EngineError::TooLarge {
+            what,
+            bytes,
+            limit_bytes,
+        } => format!(
+            "{what} of {bytes} bytes is larger than the limit of {}",
+            size(*limit_bytes)
+        ),
+        EngineError::DiskFull {
+            free_bytes,
+            reserve_bytes,
+        } => format!(
+            "the disk is nearly full: {} free, {} in reserve",
+            size(*free_bytes),
+            size(*reserve_bytes)
+        ),
+        EngineError::TooMany {
+            what: what @ "indexes",
+            limit,
+            ..
+        } => format!("the collection has {limit} {what}, and cannot have more"),
+        _ => error.to_string(),
+    }
+}
+
+/// `16 MiB (16777216 bytes)`.
+pub fn size(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes / MIB {
+        0 => format!("{bytes} bytes"),
+        mib if bytes.is_multiple_of(MIB) => format!("{mib} MiB ({bytes} bytes)"),
+        mib => format!("{mib}.{} MiB ({bytes} bytes)", bytes % MIB * 10 / MIB),
     }
 }
 
@@ -401,10 +498,38 @@ mod tests {
     }
 
     #[test]
+    fn messages_say_sizes_and_limits_as_people_do() {
+        let message = |error| ApiError::from(error).message.into_owned();
+        let large = EngineError::TooLarge {
+            what: "document",
+            bytes: 16_777_217,
+            limit_bytes: 16_777_216,
+        };
+        let expected =
+            "document of 16777217 bytes is larger than the limit of 16 MiB (16777216 bytes)";
+        assert_eq!(message(large), expected);
+        let full = EngineError::DiskFull {
+            free_bytes: 1_600_000,
+            reserve_bytes: 12,
+        };
+        let expected = "the disk is nearly full: 1.5 MiB (1600000 bytes) free, 12 bytes in reserve";
+        assert_eq!(message(full), expected);
+        let indexes = EngineError::TooMany {
+            what: "indexes",
+            count: 65,
+            limit: 64,
+        };
+        let expected = "the collection has 64 indexes, and cannot have more";
+        assert_eq!(message(indexes), expected);
+    }
+
+    #[test]
     fn details_of_a_5xx_stay_in_the_log() {
         let error = EngineError::Store(StoreError::corrupt("/secret/path", 1, "x"));
         let rendered = ApiError::from(error);
         assert_eq!(rendered.kind, Kind::Internal);
         assert!(!rendered.message.contains("secret"));
+        assert!(rendered.is_corruption());
+        assert!(!ApiError::from(EngineError::ViewExpired).is_corruption());
     }
 }

@@ -2,24 +2,26 @@
 //! [`ApiError`].
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use godb_engine::Durability;
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{ApiError, Kind};
+use super::error::{ApiError, Kind, size};
 
 /// Largest request body.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-/// A body that is too large is read on up to this size and thrown away, so that a client which
-/// sends first and listens later gets its answer instead of a reset.
+/// A body that means nothing is read up to this size, so that its connection can be kept.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 /// Bodies above this size share a budget.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
@@ -116,21 +118,23 @@ pub fn refuse_if_match(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// Refuses bodies that say they are not JSON.
 pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let refusal = |what: &str, given: &[u8]| {
+    let refusal = |what: &str, given: &[u8], remedy: &str| {
         let given = String::from_utf8_lossy(given).into_owned();
         ApiError::new(
             Kind::UnsupportedMediaType,
-            format!("{what} `{given}` is not supported: send Content-Type: application/json"),
+            format!("{what} `{given}` is not supported: {remedy}"),
         )
     };
     if let Some(value) = headers.get(CONTENT_TYPE)
         && !is_json(value.as_bytes())
     {
-        return Err(refusal("the media type", value.as_bytes()));
+        let remedy = "send Content-Type: application/json";
+        return Err(refusal("the media type", value.as_bytes(), remedy));
     }
     match headers.get(CONTENT_ENCODING) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(refusal("the content encoding", value.as_bytes()))
+            let remedy = "send the body as it is, without Content-Encoding";
+            Err(refusal("the content encoding", value.as_bytes(), remedy))
         }
         _ => Ok(()),
     }
@@ -183,21 +187,15 @@ where
         .and_then(|text| text.parse::<u64>().ok());
     let limit = u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX);
     if announced.is_some_and(|bytes| bytes > limit) {
-        // A client that waits for "100 Continue" has sent nothing yet.
-        if !headers.contains_key(EXPECT) {
-            discard(body, 0);
-        }
         return Err(too_large());
     }
-    let deadline = Instant::now() + BODY_TIMEOUT;
+    let mut deadline = None;
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     let mut held = None;
-    while let Some(piece) = next_piece(&mut body, deadline).await? {
+    while let Some(piece) = next_piece(&mut body, &mut deadline).await? {
         let so_far = rest.len() + first.as_ref().map_or(0, Bytes::len);
         if so_far + piece.len() > MAX_BODY_BYTES {
-            drop((first, rest));
-            discard(body, so_far + piece.len());
             return Err(too_large());
         }
         if so_far + piece.len() > SMALL_BODY_BYTES {
@@ -223,12 +221,13 @@ where
 /// Reads a body that means nothing and throws it away.
 pub fn ignore_body<B: RequestStream>(body: B) {
     if !body.is_end_stream() {
-        discard(body, 0);
+        discard(body);
     }
 }
 
 /// Takes what is still on its way, while the answer is already being sent.
-fn discard<B: RequestStream>(mut body: B, mut seen: usize) {
+fn discard<B: RequestStream>(mut body: B) {
+    let mut seen = 0;
     let deadline = Instant::now() + BODY_PIECE_TIMEOUT;
     tokio::spawn(async move {
         while seen <= MAX_DISCARDED_BYTES {
@@ -242,25 +241,35 @@ fn discard<B: RequestStream>(mut body: B, mut seen: usize) {
 
 async fn next_piece<B: RequestStream>(
     body: &mut B,
-    deadline: Instant,
+    deadline: &mut Option<Instant>,
 ) -> Result<Option<Bytes>, ApiError> {
     loop {
-        let piece_deadline = deadline.min(Instant::now() + BODY_PIECE_TIMEOUT);
-        let frame = timeout_at(piece_deadline, body.frame())
-            .await
-            .map_err(|_| {
-                ApiError::new(
-                    Kind::RequestTimeout,
-                    "the request's body did not arrive in time",
-                )
-            })?;
+        // Most bodies are there with their head: those need no clock.
+        let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await;
+        let frame = match at_once {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let now = Instant::now();
+                let whole = *deadline.get_or_insert_with(|| now + BODY_TIMEOUT);
+                timeout_at(whole.min(now + BODY_PIECE_TIMEOUT), body.frame())
+                    .await
+                    .map_err(|_| {
+                        ApiError::new(
+                            Kind::RequestTimeout,
+                            "the request's body did not arrive in time",
+                        )
+                        .closing()
+                    })?
+            }
+        };
         match frame {
             None => return Ok(None),
             Some(Err(_)) => {
                 return Err(ApiError::new(
                     Kind::InvalidRequest,
-                    "the request's body ended before its end",
-                ));
+                    "the request's body ended before its end, or is not in well-formed chunks",
+                )
+                .closing());
             }
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
@@ -301,8 +310,12 @@ async fn grow_budget(
 fn too_large() -> ApiError {
     ApiError::new(
         Kind::TooLarge,
-        format!("the body is larger than the limit of {MAX_BODY_BYTES} bytes"),
+        format!(
+            "the body is larger than the limit of {}",
+            size(u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX))
+        ),
     )
+    .closing()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use hyper::{Response, StatusCode};
 
 use super::answer::{json_body, list};
 use super::body::Body;
-use super::error::{ApiError, Kind};
+use super::error::{ApiError, Kind, is_corruption};
 use super::extract::query_pairs;
 use super::stream::{DocumentBody, source};
 use super::{Call, State};
@@ -54,7 +54,12 @@ pub async fn find_with_stream(state: &State, call: Call<'_>) -> Result<Response<
     let metrics = state.metrics.clone();
     let interrupted = move |error: &EngineError| {
         metrics.stream_interrupted();
-        tracing::warn!(%error, %collection, "a stream was cut before its end");
+        if is_corruption(error) {
+            metrics.corruption();
+            tracing::error!(%error, %collection, "a stream was cut before its end");
+        } else {
+            tracing::warn!(%error, %collection, "a stream was cut before its end");
+        }
     };
     let body = DocumentBody::start(source(stream), permit, Arc::new(interrupted));
     Ok(json_body(StatusCode::OK, Body::Documents(Box::new(body))))

@@ -1,6 +1,7 @@
 //! Secondary indexes of a collection.
 
 use godb_engine::json;
+use godb_store::Durability;
 use hyper::{Response, StatusCode};
 
 use super::answer;
@@ -35,7 +36,15 @@ pub async fn create(state: &State, call: Call<'_>) -> Result<Response<Body>, Api
     let (name, path) = (collection.clone(), field.clone());
     let created = state
         .bridge
-        .index_build(move |engine| engine.create_index(&name, &path))
+        .index_build(move |engine| {
+            let created = engine.create_index(&name, &path)?;
+            // The answer says that the index is on disk, and without a log only tables are. One that
+            // was there already may be that of a call whose checkpoint failed.
+            if engine.live_settings().durability == Durability::None {
+                engine.checkpoint()?;
+            }
+            Ok(created)
+        })
         .await?;
     if created {
         tracing::info!(%collection, %field, "index created");

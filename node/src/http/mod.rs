@@ -104,7 +104,13 @@ impl Router {
         let in_flight = self.state.metrics.begin();
         let (parts, body) = request.into_parts();
         let (route, answer) = self.dispatch(&parts, body).await;
-        let mut response = answer.unwrap_or_else(|error| error.render(&parts.headers));
+        let mut response = answer.unwrap_or_else(|error| {
+            error.log(&parts.method, parts.uri.path());
+            if error.is_corruption() {
+                self.state.metrics.corruption();
+            }
+            error.render(&parts.headers)
+        });
         if self.state.lifecycle.phase() >= Phase::Draining {
             response
                 .headers_mut()

@@ -2,7 +2,7 @@
 //!
 //! A chunk is read on a blocking thread while the one before it is sent, so a stream costs two
 //! chunks of memory and holds no thread while its client is slow. The stream of the engine holds a
-//! view, not data; if its lease runs out because the client is too slow, or a read fails, the
+//! view, not data; if its lease runs out because the client stands still, or a read fails, the
 //! connection is cut: a stream never ends early in silence.
 
 use std::future::Future;

@@ -127,7 +127,12 @@ async fn a_document_goes_through_its_life() {
     assert_eq!(deleted.headers["x-godb-lsn"], "4");
     for method in ["GET", "PATCH", "PUT", "DELETE"] {
         let missing = node.ask(method, path, "{}").await.expect(404);
-        assert_eq!(missing.json()["message"], "document with id a/é not found");
+        let message = missing.json()["message"].clone();
+        let message = message.as_str().unwrap();
+        assert!(
+            message.starts_with("document with id a/é not found"),
+            "{message}"
+        );
     }
     let creates = [("if-none-match", "*")];
     node.ask_with("PUT", path, &creates, "{}").await.expect(201);

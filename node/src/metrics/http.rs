@@ -27,6 +27,7 @@ pub struct HttpMetrics {
     in_flight: IntGauge,
     cancelled: IntCounter,
     streams_interrupted: IntCounter,
+    corruption: IntCounter,
 }
 
 struct RouteMetrics {
@@ -87,6 +88,10 @@ impl HttpMetrics {
                 "godb_http_streams_interrupted_total",
                 "Streams that were cut before their end, by a failed read or an expired view.",
             )?,
+            corruption: make.counter(
+                "godb_corruption_total",
+                "Requests and streams of documents that met damaged data; the log names the place.",
+            )?,
         })
     }
 
@@ -97,6 +102,11 @@ impl HttpMetrics {
             metrics: self,
             ended: false,
         }
+    }
+
+    /// Damaged data was met.
+    pub fn corruption(&self) {
+        self.corruption.inc();
     }
 
     /// A stream had to be cut.

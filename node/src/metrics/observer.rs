@@ -12,6 +12,8 @@ use crate::lifecycle::Lifecycle;
 
 /// Recovery says where it is at most this often.
 const RECOVERY_LINE_EVERY: Duration = Duration::from_secs(5);
+/// Failed checkpoints are said at most this often.
+const FAILED_CHECKPOINT_LINE_EVERY: Duration = Duration::from_secs(30);
 /// A checkpoint below this is not worth a line.
 const LONG_CHECKPOINT: Duration = Duration::from_secs(1);
 
@@ -20,6 +22,7 @@ pub struct NodeObserver {
     metrics: Arc<StoreMetrics>,
     lifecycle: Arc<Lifecycle>,
     recovery_line_ms: AtomicU64,
+    checkpoint_line_ms: AtomicU64,
 }
 
 impl NodeObserver {
@@ -29,25 +32,30 @@ impl NodeObserver {
             metrics,
             lifecycle,
             recovery_line_ms: AtomicU64::new(0),
+            checkpoint_line_ms: AtomicU64::new(0),
         }
     }
 
     /// True at most once in [`RECOVERY_LINE_EVERY`].
     fn recovery_line_is_due(&self) -> bool {
         let now = unix_ms();
-        let every = u64::try_from(RECOVERY_LINE_EVERY.as_millis()).unwrap_or(u64::MAX);
-        let last = self.recovery_line_ms.load(Ordering::Relaxed);
-        if last == 0 {
+        if self.recovery_line_ms.load(Ordering::Relaxed) == 0 {
             // The first call starts the clock: a short recovery says nothing.
             self.recovery_line_ms.store(now, Ordering::Relaxed);
             return false;
         }
-        now.saturating_sub(last) >= every
-            && self
-                .recovery_line_ms
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        is_due(&self.recovery_line_ms, now, RECOVERY_LINE_EVERY)
     }
+}
+
+/// True for one caller once `every` has passed since the last line; that was never for 0.
+fn is_due(last_line_ms: &AtomicU64, now_ms: u64, every: Duration) -> bool {
+    let every = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+    let last = last_line_ms.load(Ordering::Relaxed);
+    (last == 0 || now_ms.saturating_sub(last) >= every)
+        && last_line_ms
+            .compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
 }
 
 fn unix_ms() -> u64 {
@@ -75,6 +83,10 @@ impl Observer for NodeObserver {
         self.lifecycle.fail(cause);
     }
 
+    fn writer_delayed(&self, delay: Duration) {
+        self.metrics.write_delay.observe(delay.as_secs_f64());
+    }
+
     fn segment_prepared(&self, recycled: bool) {
         if recycled {
             self.metrics.segments_recycled.inc();
@@ -98,7 +110,14 @@ impl Observer for NodeObserver {
 
     fn checkpoint_failed(&self, cause: &str) {
         self.metrics.checkpoints_failed.inc();
-        tracing::warn!(cause, "a checkpoint failed and will be tried again");
+        // On a full disk every try fails. The counter has them all.
+        if is_due(
+            &self.checkpoint_line_ms,
+            unix_ms(),
+            FAILED_CHECKPOINT_LINE_EVERY,
+        ) {
+            tracing::warn!(cause, "a checkpoint failed and will be tried again");
+        }
     }
 
     fn compaction_done(&self, bytes_read: u64, bytes_written: u64, took: Duration) {
@@ -120,5 +139,20 @@ impl Observer for NodeObserver {
 
     fn warning(&self, message: &str) {
         tracing::warn!("{message}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_comes_at_once_and_then_once_in_a_while() {
+        let last = AtomicU64::new(0);
+        let every = FAILED_CHECKPOINT_LINE_EVERY;
+        assert!(is_due(&last, 5_000, every));
+        assert!(!is_due(&last, 34_999, every));
+        assert!(is_due(&last, 35_000, every));
+        assert!(!is_due(&last, 35_000, every));
     }
 }

@@ -23,6 +23,7 @@ const LEVELS: usize = 7;
 pub struct StoreMetrics {
     pub(super) start_time: Gauge,
     pub(super) wal_sync: Histogram,
+    pub(super) write_delay: Histogram,
     pub(super) wal_errors: IntCounter,
     pub(super) segments_recycled: IntCounter,
     pub(super) segments_created: IntCounter,
@@ -96,6 +97,10 @@ impl StoreMetrics {
                 "When the process started, in seconds since 1970.",
             )?,
             wal_sync: make.durations("godb_wal_fsync_duration_seconds", "Syncs of the log.")?,
+            write_delay: make.durations(
+                "godb_write_delay_seconds",
+                "Waits of writers before a write, while checkpoints or compactions do not keep up.",
+            )?,
             wal_errors: make.counter(
                 "godb_wal_fsync_errors_total",
                 "Writes or syncs of the log that failed; one is final.",

@@ -14,27 +14,32 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::Request;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use prometheus::{IntCounter, IntGauge};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::Service;
+use super::socket::Socket;
 use crate::http::body::{Body, Interrupted};
 
 /// Longest time from an answer (or the connect) to the end of the next request's head.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Longest wait for a client to read an answer that came before the end of its request.
+const LINGER: Duration = Duration::from_secs(10);
+/// The same, once the process is stopping.
+const STOPPING_LINGER: Duration = Duration::from_secs(1);
 /// How often connections are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// Headers of one request, in bytes.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// "Not now" in a slot's times.
-const NEVER: u64 = 0;
+pub(super) const NEVER: u64 = 0;
 
 /// What connections are counted in.
 #[derive(Clone)]
@@ -62,13 +67,20 @@ pub struct Connections {
     metrics: ConnectionMetrics,
 }
 
-struct Slot {
+/// What the register knows of one connection.
+pub(super) struct Slot {
+    connections: Arc<Connections>,
     waker: Mutex<Option<Waker>>,
     aborted: AtomicBool,
     /// Since when no request is in flight.
-    idle_since: AtomicU64,
+    pub(super) idle_since: AtomicU64,
     /// Since when the socket takes no bytes.
-    write_blocked_since: AtomicU64,
+    pub(super) write_blocked_since: AtomicU64,
+    /// Whether the last answer closes the connection although its request had a body, which may
+    /// be on its way still.
+    pub(super) unread: AtomicBool,
+    /// Since when nothing is left to do but to let the client read.
+    lingering_since: AtomicU64,
 }
 
 impl Connections {
@@ -94,6 +106,8 @@ impl Connections {
             interval.tick().await;
             let now = millis(self.epoch.elapsed()).max(1);
             self.now_ms.store(now, Ordering::Relaxed);
+            let stopping = self.closing_idle.load(Ordering::Relaxed);
+            let linger = millis(if stopping { STOPPING_LINGER } else { LINGER });
             for slot in self.slots().values() {
                 let over = |since: &AtomicU64, limit: u64| {
                     let since = since.load(Ordering::Relaxed);
@@ -101,6 +115,8 @@ impl Connections {
                 };
                 if over(&slot.write_blocked_since, self.send_timeout_ms) {
                     self.metrics.send_timeouts.inc();
+                    slot.abort();
+                } else if over(&slot.lingering_since, linger) {
                     slot.abort();
                 } else if over(&slot.idle_since, millis(IDLE_TIMEOUT)) {
                     self.metrics.idle_timeouts.inc();
@@ -160,6 +176,14 @@ impl Connections {
 }
 
 impl Slot {
+    pub(super) fn now(&self) -> u64 {
+        self.connections.now()
+    }
+
+    pub(super) fn begin_linger(&self) {
+        self.lingering_since.store(self.now(), Ordering::Relaxed);
+    }
+
     fn wake(&self) {
         let waker = self
             .waker
@@ -198,10 +222,13 @@ impl Drop for Registered {
 /// Serves one connection to its end.
 pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Connections>) {
     let slot = Arc::new(Slot {
+        connections: connections.clone(),
         waker: Mutex::new(None),
         aborted: AtomicBool::new(false),
         idle_since: AtomicU64::new(connections.now()),
         write_blocked_since: AtomicU64::new(NEVER),
+        unread: AtomicBool::new(false),
+        lingering_since: AtomicU64::new(NEVER),
     });
     let number = connections.next.fetch_add(1, Ordering::Relaxed);
     connections.slots().insert(number, slot.clone());
@@ -211,23 +238,20 @@ pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Con
         number,
     };
 
-    let io = Watched {
-        io: TokioIo::new(stream),
-        slot: slot.clone(),
-        connections: connections.clone(),
-    };
-    let answer = service_fn(|request| {
-        let service = service.clone();
+    let io = Socket::new(stream, slot.clone());
+    // What all connections share is not counted up and down by each request: the processors would
+    // pass one cache line to and fro.
+    let service = &service;
+    let answer = service_fn(|request: Request<Incoming>| {
+        let has_body = !request.body().is_end_stream();
         let slot = slot.clone();
-        let connections = connections.clone();
         slot.idle_since.store(NEVER, Ordering::Relaxed);
         async move {
             let response = service.call(request).await?;
-            Ok::<_, std::convert::Infallible>(response.map(|body| Tracked {
-                body,
-                slot,
-                connections,
-            }))
+            if has_body && response.headers().contains_key(CONNECTION) {
+                slot.unread.store(true, Ordering::Relaxed);
+            }
+            Ok::<_, std::convert::Infallible>(response.map(|body| Tracked { body, slot }))
         }
     });
     let connection = http1::Builder::new()
@@ -248,7 +272,7 @@ pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Con
         if connections.closing_idle.load(Ordering::Relaxed) && !mem::replace(&mut told, true) {
             connection.as_mut().graceful_shutdown();
         }
-        // An error here is a client that went away or sent no HTTP: nobody is left to tell.
+        // An error here is a client that went away, or one that was told what is wrong already.
         connection.as_mut().poll(cx).map(|_| ())
     })
     .await;
@@ -259,7 +283,6 @@ pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Con
 struct Tracked {
     body: Body,
     slot: Arc<Slot>,
-    connections: Arc<Connections>,
 }
 
 impl HttpBody for Tracked {
@@ -286,77 +309,6 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         self.slot
             .idle_since
-            .store(self.connections.now(), Ordering::Relaxed);
-    }
-}
-
-/// A socket that notes when it stops taking bytes.
-struct Watched {
-    io: TokioIo<TcpStream>,
-    slot: Arc<Slot>,
-    connections: Arc<Connections>,
-}
-
-impl Watched {
-    fn note(&self, wrote: &Poll<io::Result<usize>>) {
-        let since = &self.slot.write_blocked_since;
-        if wrote.is_ready() {
-            if since.load(Ordering::Relaxed) != NEVER {
-                since.store(NEVER, Ordering::Relaxed);
-                // What was just taken may have been the end of an answer.
-                let idle = &self.slot.idle_since;
-                if idle.load(Ordering::Relaxed) != NEVER {
-                    idle.store(self.connections.now(), Ordering::Relaxed);
-                }
-            }
-        } else if since.load(Ordering::Relaxed) == NEVER {
-            since.store(self.connections.now(), Ordering::Relaxed);
-        }
-    }
-}
-
-impl Read for Watched {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
-    }
-}
-
-impl Write for Watched {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let wrote = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.note(&wrote);
-        wrote
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let wrote = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
-        this.note(&wrote);
-        wrote
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+            .store(self.slot.now(), Ordering::Relaxed);
     }
 }

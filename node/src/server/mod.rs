@@ -6,6 +6,7 @@
 //! [`Connections::abort`] drops what is left.
 
 pub mod connection;
+mod socket;
 
 use std::future::Future;
 use std::io;

@@ -93,6 +93,19 @@ async fn idle_connections_close_and_busy_ones_finish() {
 }
 
 #[tokio::test]
+async fn after_a_drain_no_connection_is_left_that_could_acknowledge() {
+    let running = start(Duration::from_secs(5), 4).await;
+    let mut busy = TcpStream::connect(running.address).await.unwrap();
+    ask(&mut busy, "/slow").await;
+    while running.connections.open() < 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut signals = crate::serve::Signals::new().unwrap();
+    crate::shutdown::drain(Duration::ZERO, &running.connections, false, &mut signals).await;
+    assert_eq!(running.connections.open(), 0);
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_wait_their_turn() {
     let running = start(Duration::from_secs(5), 1).await;
     let mut first = TcpStream::connect(running.address).await.unwrap();

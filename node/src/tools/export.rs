@@ -10,11 +10,10 @@ use godb_engine::Filter;
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 
-use super::client::{Client, Endpoint};
+use super::client::{Client, ClientError, Endpoint};
 use super::progress::Progress;
 use super::split::{Documents, SplitError};
-use super::{ExportOptions, Format, Target};
-use crate::config::Config;
+use super::{Directories, ExportOptions, Format, Target};
 use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::files;
@@ -29,32 +28,39 @@ const QUEUE: usize = 4;
 pub fn run(options: &ExportOptions) -> Result<Exit, Failure> {
     godb_engine::name::check_collection(&options.collection)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-    if let Target::DataDir(data_dir) = &options.target {
-        directories::require_database(data_dir)?;
+    if let Target::Directories(directories) = &options.target {
+        directories::require_database(&directories.data_dir)?;
     }
     let mut out = Output::open(options)?;
     let mut progress = Progress::documents("exporting");
-    match &options.target {
-        Target::DataDir(data_dir) => from_directory(data_dir, options, &mut out, &mut progress)?,
-        Target::Url(url) => from_node(url, options, &mut out, &mut progress)?,
-    }
+    let copied = match &options.target {
+        Target::Directories(database) => from_directory(database, options, &mut out, &mut progress),
+        Target::Url(url) => from_node(url, options, &mut out, &mut progress),
+    };
     progress.finish();
+    if let Err(failure) = copied {
+        out.discard_if_empty();
+        return Err(failure);
+    }
     let documents = out.finish()?;
     eprintln!("exported {documents} documents of `{}`", options.collection);
     Ok(Exit::Ok)
 }
 
 fn from_directory(
-    data_dir: &Path,
+    database: &Directories,
     options: &ExportOptions,
     out: &mut Output,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let config = Config {
-        data_dir: data_dir.to_path_buf(),
-        ..Config::default()
-    };
-    let engine = directories::builder(&config).open()?;
+    let engine = directories::builder(&database.config()).open()?;
+    if engine.collection(&options.collection)?.is_none() {
+        engine.close()?;
+        return Err(no_collection(
+            options,
+            &database.data_dir.display().to_string(),
+        ));
+    }
     for document in engine.find_stream(&options.collection, &Filter::all())? {
         out.document(&document?.json)?;
         progress.advance(1);
@@ -72,14 +78,60 @@ fn from_node(
     let endpoint = Endpoint::parse(url).map_err(|fault| Failure::new(Exit::Usage, fault))?;
     let path = format!("/collections/{}/find_with_stream", options.collection);
     let (sender, receiver) = sync_channel(QUEUE);
-    let fetching = std::thread::spawn(move || fetch(endpoint, &path, &sender));
+    let asked = endpoint.clone();
+    let fetching = std::thread::spawn(move || fetch(asked, &path, &sender));
     let copied = copy(receiver, out, progress);
     let fetched = fetching
         .join()
         .map_err(|_| Failure::new(Exit::Internal, "reading the answer failed"))?;
     // What the node said explains more than what is missing for it.
     fetched?;
-    copied
+    copied?;
+    // A stream of nothing may be that of a name with a typo in it.
+    if out.documents == 0 && !exists(endpoint, &options.collection)? {
+        return Err(no_collection(options, url));
+    }
+    Ok(())
+}
+
+fn no_collection(options: &ExportOptions, place: &str) -> Failure {
+    let name = &options.collection;
+    Failure::new(
+        Exit::NoInput,
+        format!("there is no collection `{name}` in {place}"),
+    )
+}
+
+/// Whether the node has the collection: one that is there has at least the index on `_id`.
+fn exists(endpoint: Endpoint, collection: &str) -> Result<bool, Failure> {
+    let path = format!("/collections/{collection}/indexes");
+    let asked = runtime()?.block_on(async {
+        Client::new(endpoint)
+            .send(Method::GET, &path, Bytes::new(), false)
+            .await
+    });
+    let answer = asked.map_err(|error| no_answer(&error))?;
+    let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    body.as_ref()
+        .filter(|_| answer.status == StatusCode::OK)
+        .and_then(|body| body.get("indexes"))
+        .and_then(serde_json::Value::as_array)
+        .map(|indexes| !indexes.is_empty())
+        .ok_or_else(|| {
+            let what = format!("the node answers {}: {}", answer.status, answer.message());
+            Failure::new(Exit::Unavailable, what)
+        })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot start: {error}")))
+}
+
+fn no_answer(error: &ClientError) -> Failure {
+    Failure::new(Exit::Unavailable, format!("no node answers: {error}"))
 }
 
 fn copy(
@@ -113,18 +165,12 @@ fn fetch(
     path: &str,
     sender: &SyncSender<io::Result<Bytes>>,
 ) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Io, format!("cannot start: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let mut client = Client::new(endpoint);
-        let unavailable =
-            |error| Failure::new(Exit::Unavailable, format!("no node answers: {error}"));
         let response = client
             .open(Method::GET, path, Bytes::new(), false)
             .await
-            .map_err(unavailable)?;
+            .map_err(|error| no_answer(&error))?;
         if response.status() != StatusCode::OK {
             let what = format!("the node answers {}", response.status());
             return Err(Failure::new(Exit::Unavailable, what));
@@ -231,6 +277,16 @@ impl Output {
         Ok(self.documents)
     }
 
+    /// A failed export leaves what it has under the temporary name, but not an empty file.
+    fn discard_if_empty(self) {
+        if self.documents == 0
+            && let Some((part, _)) = &self.rename
+            && let Err(error) = files::remove(part)
+        {
+            eprintln!("cannot remove {}: {error}", part.display());
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.writer
             .write_all(bytes)
@@ -251,7 +307,10 @@ mod tests {
         run(&ExportOptions {
             file: Some(file.to_path_buf()),
             collection: "c".to_owned(),
-            target: Target::DataDir(data_dir.to_path_buf()),
+            target: Target::Directories(Directories {
+                data_dir: data_dir.to_path_buf(),
+                ..Directories::default()
+            }),
             format,
         })
         .map_err(|failure| failure.exit)
@@ -292,5 +351,19 @@ mod tests {
         assert_eq!(export(&data_dir, &file, Format::Array), Ok(Exit::Ok));
         let text = files::read_text(&file, 1000).unwrap();
         assert_eq!(text, "[\n{\"_id\":\"a\",\"n\":1.10},\n{\"_id\":\"b\"}\n]\n");
+    }
+
+    #[test]
+    fn a_collection_that_is_missing_leaves_an_old_file_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let data_dir = root.path().join("data");
+        let engine = StorageEngine::builder(&data_dir).open().unwrap();
+        engine.close().unwrap();
+        drop(engine);
+        let file = root.path().join("out");
+        drop(files::create(&file).unwrap().write_all(b"a backup\n"));
+        assert_eq!(export(&data_dir, &file, Format::Ndjson), Err(Exit::NoInput));
+        assert_eq!(files::read_text(&file, 1000).unwrap(), "a backup\n");
+        assert!(files::find(&root.path().join("out.part")).is_err());
     }
 }

@@ -9,13 +9,38 @@ pub mod verify;
 
 use std::path::PathBuf;
 
+use crate::config::Config;
+
 /// Where documents go to or come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A running node.
     Url(String),
-    /// A data directory that this process opens.
-    DataDir(PathBuf),
+    /// A database that this process opens.
+    Directories(Directories),
+}
+
+/// Where a database lies that no node is using.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directories {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The log, if it lies elsewhere.
+    pub wal_dir: Option<PathBuf>,
+    /// The tables, if they lie elsewhere.
+    pub checkpoint_dir: Option<PathBuf>,
+}
+
+impl Directories {
+    /// The engine's settings for it.
+    pub fn config(&self) -> Config {
+        Config {
+            data_dir: self.data_dir.clone(),
+            wal_dir: self.wal_dir.clone(),
+            checkpoint_dir: self.checkpoint_dir.clone(),
+            ..Config::default()
+        }
+    }
 }
 
 /// How documents lie in a file.
@@ -55,15 +80,4 @@ pub struct ExportOptions {
     pub target: Target,
     /// How to write it.
     pub format: Format,
-}
-
-/// What `godb verify` was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifyOptions {
-    /// The data directory.
-    pub data_dir: PathBuf,
-    /// The log, if it lies elsewhere.
-    pub wal_dir: Option<PathBuf>,
-    /// The tables, if they lie elsewhere.
-    pub checkpoint_dir: Option<PathBuf>,
 }

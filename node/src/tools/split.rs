@@ -20,6 +20,10 @@ pub struct RawDocument {
     pub position: u64,
     /// The line it starts on, from 1.
     pub line: u64,
+    /// The column it starts at, in characters, from 1.
+    pub column: u64,
+    /// Whether it is a member of an array or an object, so that its number says where it is.
+    pub is_member: bool,
     /// Its key, in a [`Format::Map`].
     pub key: Option<String>,
     /// Its bytes.
@@ -35,9 +39,22 @@ pub enum SplitError {
     Outline {
         /// The line, from 1.
         line: u64,
+        /// The column, in characters, from 1.
+        column: u64,
         /// What is wrong there.
         reason: String,
     },
+}
+
+impl RawDocument {
+    /// Where this is in the file, for a person.
+    pub fn place(&self, line: u64) -> String {
+        if self.is_member {
+            format!("element {}, line {line}", self.position + 1)
+        } else {
+            format!("line {line}")
+        }
+    }
 }
 
 /// The documents of a reader. Ends after the first error.
@@ -63,6 +80,7 @@ impl<R: Read> Documents<R> {
             buffer: Vec::new(),
             at: 0,
             line: 1,
+            column: 1,
             is_at_end: false,
         };
         source.skip_byte_order_mark()?;
@@ -89,12 +107,19 @@ impl<R: Read> Documents<R> {
         }
     }
 
-    fn document(&mut self, line: u64, key: Option<String>, bytes: Vec<u8>) -> RawDocument {
+    fn document(
+        &mut self,
+        (line, column): (u64, u64),
+        key: Option<String>,
+        bytes: Vec<u8>,
+    ) -> RawDocument {
         let position = self.position;
         self.position += 1;
         RawDocument {
             position,
             line,
+            column,
+            is_member: self.format != Format::Ndjson,
             key,
             bytes,
         }
@@ -105,10 +130,10 @@ impl<R: Read> Documents<R> {
         if self.source.peek_token()?.is_none() {
             return Ok(None);
         }
-        let line = self.source.line;
+        let start = self.source.place();
         let mut bytes = self.source.take_line()?;
         bytes.truncate(bytes.trim_ascii_end().len());
-        Ok(Some(self.document(line, None, bytes)))
+        Ok(Some(self.document(start, None, bytes)))
     }
 
     fn member(&mut self, open: u8, close: u8) -> Result<Option<RawDocument>, SplitError> {
@@ -126,9 +151,13 @@ impl<R: Read> Documents<R> {
                 };
             }
             None => {
-                return Err(self
-                    .source
-                    .outline("the file ends too early: it is cut off"));
+                let (what, close) = match close {
+                    b']' => ("array", ']'),
+                    _ => ("object", '}'),
+                };
+                return Err(self.source.outline(&format!(
+                    "the {what} is not closed: the file ends without its `{close}`, so it may be cut off"
+                )));
             }
             Some(_) if first => {}
             Some(_) => self.source.expect(b',')?,
@@ -138,14 +167,20 @@ impl<R: Read> Documents<R> {
         } else {
             None
         };
-        if self.source.peek_token()? != Some(b'{') {
+        // What is no object is a fault of this member alone, for whoever parses it.
+        let is_open = matches!(self.source.peek_token()?, Some(b'{' | b'[' | b'"'));
+        let start = self.source.place();
+        let bytes = if is_open {
+            self.source.take_scanned(Scan::default())?
+        } else {
+            self.source.take_word()?
+        };
+        if bytes.is_empty() {
             return Err(self
                 .source
                 .outline("expected a document, that is a JSON object"));
         }
-        let line = self.source.line;
-        let bytes = self.source.take_object()?;
-        Ok(Some(self.document(line, key, bytes)))
+        Ok(Some(self.document(start, key, bytes)))
     }
 
     fn key(&mut self) -> Result<String, SplitError> {
@@ -189,13 +224,20 @@ struct Source<R> {
     buffer: Vec<u8>,
     at: usize,
     line: u64,
+    /// In characters, from 1.
+    column: u64,
     is_at_end: bool,
 }
 
 impl<R: Read> Source<R> {
+    fn place(&self) -> (u64, u64) {
+        (self.line, self.column)
+    }
+
     fn outline(&self, reason: &str) -> SplitError {
         SplitError::Outline {
             line: self.line,
+            column: self.column,
             reason: reason.to_owned(),
         }
     }
@@ -235,7 +277,7 @@ impl<R: Read> Source<R> {
                 if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                     return Ok(Some(byte));
                 }
-                self.line += u64::from(byte == b'\n');
+                self.pass(byte);
                 self.at += 1;
             }
             if !self.fill()? {
@@ -247,6 +289,7 @@ impl<R: Read> Source<R> {
     fn expect(&mut self, byte: u8) -> Result<(), SplitError> {
         match self.peek_token()? {
             Some(found) if found == byte => {
+                self.pass(found);
                 self.at += 1;
                 Ok(())
             }
@@ -256,6 +299,36 @@ impl<R: Read> Source<R> {
                 char::from(found).escape_default()
             ))),
             None => Err(self.outline("the file ends too early: it is cut off")),
+        }
+    }
+
+    /// Moves the place behind this byte.
+    fn pass(&mut self, byte: u8) {
+        if byte == b'\n' {
+            self.line += 1;
+            self.column = 1;
+        } else if byte & 0xc0 != 0x80 {
+            // Only the first byte of a character counts.
+            self.column += 1;
+        }
+    }
+
+    /// Up to what ends a number or a literal.
+    fn take_word(&mut self) -> Result<Vec<u8>, SplitError> {
+        let is_end = |byte: &u8| byte.is_ascii_whitespace() || b",]}[{:\"".contains(byte);
+        let mut searched = 0;
+        loop {
+            let unsearched = self.rest().get(searched..).unwrap_or_default();
+            if let Some(end) = unsearched.iter().position(is_end) {
+                return Ok(self.take(searched + end));
+            }
+            searched = self.rest().len();
+            if searched > MAX_RAW_BYTES {
+                return Err(self.too_long());
+            }
+            if !self.fill()? {
+                return Ok(self.take(searched));
+            }
         }
     }
 
@@ -274,10 +347,6 @@ impl<R: Read> Source<R> {
                 return Ok(self.take(searched));
             }
         }
-    }
-
-    fn take_object(&mut self) -> Result<Vec<u8>, SplitError> {
-        self.take_scanned(Scan::default())
     }
 
     fn take_string(&mut self) -> Result<Vec<u8>, SplitError> {
@@ -306,8 +375,9 @@ impl<R: Read> Source<R> {
     fn take(&mut self, length: usize) -> Vec<u8> {
         let taken = self.rest().get(..length).unwrap_or_default().to_vec();
         self.at += taken.len();
-        let lines = taken.iter().filter(|byte| **byte == b'\n').count();
-        self.line += u64::try_from(lines).unwrap_or(0);
+        for byte in &taken {
+            self.pass(*byte);
+        }
         taken
     }
 
@@ -424,15 +494,36 @@ mod tests {
                 buffer: Vec::new(),
                 at: 0,
                 line: 1,
+                column: 1,
                 is_at_end: false,
             };
             source.expect(b'[').unwrap();
             source.peek_token().unwrap();
-            assert_eq!(source.take_object().unwrap(), whole[0].bytes, "{size}");
+            assert_eq!(
+                source.take_scanned(Scan::default()).unwrap(),
+                whole[0].bytes,
+                "{size}"
+            );
             source.expect(b',').unwrap();
             source.peek_token().unwrap();
-            assert_eq!(source.take_object().unwrap(), whole[1].bytes, "{size}");
+            assert_eq!(
+                source.take_scanned(Scan::default()).unwrap(),
+                whole[1].bytes,
+                "{size}"
+            );
         }
+    }
+
+    #[test]
+    fn what_is_no_object_is_a_member_of_its_own() {
+        let found = split("[1,{\"a\":\"é\"}, \"x,]\",\n [2,{}] , true]", None).unwrap();
+        assert_eq!(
+            texts(&found),
+            ["1", "{\"a\":\"é\"}", "\"x,]\"", "[2,{}]", "true"]
+        );
+        let places: Vec<_> = found.iter().map(|d| (d.line, d.column)).collect();
+        assert_eq!(places, [(1, 2), (1, 4), (1, 15), (2, 2), (2, 11)]);
+        assert_eq!(found[3].place(2), "element 4, line 2");
     }
 
     #[test]
@@ -441,7 +532,7 @@ mod tests {
             ("[{},\n{}", 2),
             ("[{}\n{}]", 2),
             ("[{}] x", 1),
-            ("[1]", 1),
+            ("[1 2]", 1),
             ("[{},]", 1),
             ("[\n\n{\"a\": \"x]", 3),
             ("[", 1),
@@ -451,7 +542,14 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             }
         }
-        assert!(split("{\"a\":1}", Some(Format::Map)).is_err());
+        let outline = |text| match split(text, None) {
+            Err(SplitError::Outline { column, reason, .. }) => (column, reason),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(outline("[{},\n  é]x").0, 5);
+        let (column, reason) = outline("[{}, {}\n");
+        assert_eq!(column, 1);
+        assert!(reason.contains("the array is not closed"), "{reason}");
         assert!(split("", Some(Format::Array)).is_err());
         assert_eq!(split("", None).unwrap(), []);
     }

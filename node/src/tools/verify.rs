@@ -5,20 +5,18 @@ use std::sync::Arc;
 
 use godb_engine::EngineError;
 use godb_store::disk::{Disk, RealDisk};
-use godb_store::{Settings, VerifyReport};
+use godb_store::{Settings, StoreError, VerifyReport};
 
-use super::VerifyOptions;
+use super::Directories;
 use super::progress::Progress;
-use crate::directories;
 use crate::exit::{Exit, Failure};
 
 /// Runs the subcommand.
 ///
 /// # Errors
 /// No database there, or damage: every place of it.
-pub fn run(options: &VerifyOptions) -> Result<Exit, Failure> {
+pub fn run(options: &Directories) -> Result<Exit, Failure> {
     let data_dir = &options.data_dir;
-    directories::require_database(data_dir)?;
     let mut settings = Settings::new(data_dir);
     if let Some(dir) = &options.wal_dir {
         settings.wal_dir.clone_from(dir);
@@ -45,7 +43,7 @@ pub fn run(options: &VerifyOptions) -> Result<Exit, Failure> {
     verdict(&report)
 }
 
-fn summary(options: &VerifyOptions, report: &VerifyReport) -> String {
+fn summary(options: &Directories, report: &VerifyReport) -> String {
     let mut text = format!(
         "{}: {} tables ({} bytes, {} entries), checkpoint LSN {}; log: {} bytes, {} transactions, last LSN {}\n",
         options.data_dir.display(),
@@ -59,8 +57,13 @@ fn summary(options: &VerifyOptions, report: &VerifyReport) -> String {
     );
     if report.tail_bytes > 0 {
         text.push_str(&format!(
-            "the log ends with {} bytes of an unfinished write, never acknowledged, which the next start leaves out\n",
+            "the log ends with {} bytes of a write that a crash cut off, or of a last frame that was damaged; the two cannot be told apart, and the next start leaves them out\n",
             report.tail_bytes
+        ));
+    }
+    for lock in &report.unlocked {
+        text.push_str(&format!(
+            "read without a lock ({lock}): true only if no node uses the directory\n"
         ));
     }
     if let Some(loss) = &report.unsynced_loss {
@@ -74,12 +77,21 @@ fn verdict(report: &VerifyReport) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+    let are_misplaced = report
+        .faults
+        .iter()
+        .all(|fault| matches!(fault, StoreError::Mismatch { .. }));
+    let (exit, what) = if are_misplaced {
+        (Exit::Mismatch, "the directories do not belong together")
+    } else {
+        (Exit::Corrupt, "the data is damaged")
+    };
     let message = format!(
-        "the data is damaged in {} places; nothing was changed:\n  {}",
+        "{what} ({} faults); nothing was changed:\n  {}",
         faults.len(),
         faults.join("\n  ")
     );
-    Err(Failure::new(Exit::Corrupt, message))
+    Err(Failure::new(exit, message))
 }
 
 #[cfg(test)]
@@ -89,12 +101,28 @@ mod tests {
     use godb_engine::{StorageEngine, Write};
 
     fn verify(data_dir: &std::path::Path) -> Result<Exit, Exit> {
-        run(&VerifyOptions {
+        run(&Directories {
             data_dir: data_dir.to_path_buf(),
-            wal_dir: None,
-            checkpoint_dir: None,
+            ..Directories::default()
         })
         .map_err(|failure| failure.exit)
+    }
+
+    #[test]
+    fn it_does_not_claim_to_know_what_the_end_of_the_log_was() {
+        let report = VerifyReport {
+            tail_bytes: 7,
+            unlocked: vec!["d/LOCK: read-only".to_owned()],
+            ..VerifyReport::default()
+        };
+        let text = summary(&Directories::default(), &report);
+        assert!(text.contains("ends with 7 bytes"), "{text}");
+        assert!(text.contains("cannot be told apart"), "{text}");
+        assert!(
+            text.contains("without a lock (d/LOCK: read-only)"),
+            "{text}"
+        );
+        assert!(!text.contains("acknowledged"), "{text}");
     }
 
     #[test]
@@ -111,6 +139,14 @@ mod tests {
         engine.close().unwrap();
         drop(engine);
         assert_eq!(verify(&data_dir), Ok(Exit::Ok));
+        for dir in [&data_dir, &data_dir.join("wal")] {
+            files::remove(&dir.join("LOCK")).unwrap();
+        }
+        assert_eq!(verify(&data_dir), Ok(Exit::Ok));
+        assert!(
+            files::find(&data_dir.join("LOCK")).is_err(),
+            "it made a file"
+        );
         let mut manifest = files::create(&data_dir.join("MANIFEST")).unwrap();
         manifest.write_all(b"not a manifest").unwrap();
         assert_eq!(verify(&data_dir), Err(Exit::Corrupt));

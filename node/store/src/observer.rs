@@ -26,6 +26,10 @@ pub trait Observer: Send + Sync + 'static {
     }
     /// A transaction lost its validation.
     fn conflict(&self) {}
+    /// A writer was told to wait this long before a write.
+    fn writer_delayed(&self, delay: Duration) {
+        let _ = delay;
+    }
     /// A checkpoint ended well at `lsn`, having written `bytes` of tables.
     fn checkpoint_done(&self, lsn: Lsn, bytes: u64, took: Duration) {
         let _ = (lsn, bytes, took);

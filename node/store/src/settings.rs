@@ -117,7 +117,7 @@ pub struct LiveSettings {
     pub memory_write_delay: Duration,
     /// At `os` and `memory`, the longest time between two background syncs of the log.
     pub background_sync_interval: Duration,
-    /// Longest time a view may be held.
+    /// Longest time a view may be held without reading; it is held for at most 144 of them.
     pub view_lease: Duration,
 }
 
@@ -175,6 +175,10 @@ impl LiveSettings {
         let interval = self.checkpoint_interval;
         if interval < Duration::from_millis(10) || interval > Duration::from_secs(24 * 3600) {
             faults.push("checkpoint_interval must be between 10 ms and 24 h".to_owned());
+        }
+        let lease = self.view_lease;
+        if lease < Duration::from_secs(1) || lease > Duration::from_secs(24 * 3600) {
+            faults.push("view_timeout must be between 1 s and 24 h".to_owned());
         }
         if self.memory_write_delay > Duration::from_secs(10) {
             faults.push("memory_write_delay must be at most 10 s".to_owned());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::checkpoint::flush::CheckpointReport;
 use crate::checkpoint::{Checkpointer, Wanted};
@@ -19,10 +20,9 @@ use crate::snapshot::{SnapshotInfo, Snapshots};
 use crate::stats::{self, StoreStats};
 use crate::sync::{Mutex, lock};
 use crate::table::BlockCache;
-use crate::txn::commit::Pipeline;
+use crate::txn::commit::{LogParts, Pipeline};
 use crate::txn::gate::Writable;
 use crate::txn::publish::SyncBy;
-use crate::txn::syncer::Syncer;
 use crate::txn::ticket::Ticket;
 use crate::txn::{Transaction, driver};
 
@@ -87,7 +87,7 @@ impl Store {
             |point| {
                 let mut transaction = Transaction::new(Arc::clone(pipeline), point);
                 let value = body(&mut transaction)?;
-                Ok((value, transaction.prepare()?))
+                Ok((value, transaction.prepare()?.1))
             },
             ack,
             waker,
@@ -139,6 +139,17 @@ impl Store {
         Writable {
             pipeline: Arc::clone(&self.0.pipeline),
         }
+    }
+
+    /// How long to wait before the next write: zero while checkpoints and compactions keep up, at
+    /// most a second. Who does not wait runs into [`StoreError::Busy`] sooner.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        let delay = self.0.pipeline.trigger.delay();
+        if !delay.is_zero() {
+            self.0.pipeline.observer.writer_delayed(delay);
+        }
+        delay
     }
 
     /// Blocks until everything appended before the call is durable: by a sync of the log, or by a
@@ -278,8 +289,11 @@ impl Inner {
             report.resumes_after,
             version,
             counters,
-            log,
-            Syncer::new(settings.who_syncs),
+            LogParts {
+                log,
+                supply: Arc::clone(&supply),
+                who_syncs: settings.who_syncs,
+            },
             Arc::clone(&components.observer),
         ));
         pipeline

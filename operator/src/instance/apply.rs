@@ -19,6 +19,7 @@ use crate::difference;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::names::{KEPT_TEMPLATE, MANAGER};
+use crate::refusals::Refusals;
 
 /// What the writes came to.
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ pub struct Writer<'a> {
     pub client: &'a Client,
     /// Where writes are counted.
     pub metrics: &'a Metrics,
+    /// What was refused lately.
+    pub refusals: &'a Refusals,
 }
 
 impl Writer<'_> {
@@ -170,29 +173,49 @@ pub async fn apply(
     writer
         .apply(observed.headless.as_ref(), &headless, &names.headless())
         .await?;
-    if let Err(error) = claims(writer, valid, observed).await {
-        // What the storage refuses is said, and holds up nothing else.
-        match error {
-            Error::Api { .. } if [403, 422].iter().any(|code| error.is_status(*code)) => {
-                applied.resize_refused = Some(error.to_string());
-            }
-            other => return Err(other),
-        }
-    }
+    applied.resize_refused = claims(writer, valid, observed).await?;
     stateful_set(writer, valid, observed, resources, &config, &mut applied).await?;
     Ok(applied)
 }
 
-async fn claims(writer: &Writer<'_>, valid: &Valid, observed: &Observed) -> Result<()> {
+/// Brings the claims to what is wanted. What the storage refuses is returned; it holds up nothing
+/// else, and is not asked for again for a while.
+async fn claims(writer: &Writer<'_>, valid: &Valid, observed: &Observed) -> Result<Option<String>> {
+    let mut refused = None;
     for (volume, claim) in &observed.claims {
-        if let Some(desired) = volumes::patch(valid, volume, claim) {
-            let name = valid.names.claim(volume);
-            writer
-                .apply::<PersistentVolumeClaim>(None, &desired, &name)
-                .await?;
+        let name = valid.names.claim(volume);
+        let what = format!(
+            "{}/{name} {}",
+            valid.names.namespace,
+            volumes::wanted_size(valid, volume).unwrap_or_default()
+        );
+        let asked = match writer.refusals.recent(&what) {
+            Some(message) => Err(message),
+            None => match volumes::patch(valid, volume, claim, true) {
+                None => Ok(()),
+                Some(desired) => match writer
+                    .apply::<PersistentVolumeClaim>(None, &desired, &name)
+                    .await
+                {
+                    Ok(_) => Ok(()),
+                    Err(error) if error.is_status(403) || error.is_status(422) => {
+                        writer.refusals.remember(what, error.to_string());
+                        Err(error.to_string())
+                    }
+                    Err(error) => return Err(error),
+                },
+            },
+        };
+        if let Err(message) = asked {
+            refused = Some(message);
+            if let Some(desired) = volumes::patch(valid, volume, claim, false) {
+                writer
+                    .apply::<PersistentVolumeClaim>(None, &desired, &name)
+                    .await?;
+            }
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Whether the ConfigMap keeps a pod template: the StatefulSet is being made again.

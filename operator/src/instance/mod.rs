@@ -123,6 +123,7 @@ async fn carry_out(
     let writer = Writer {
         client: &context.client,
         metrics: &context.metrics,
+        refusals: &context.refusals,
     };
     let token = apply::admin_token(&writer, valid, observed.admin_secret.as_ref(), !paused).await?;
     let applied = if paused {

@@ -387,3 +387,6 @@ fn set(
         None => conditions.push(condition),
     }
 }
+
+#[cfg(test)]
+mod tests;

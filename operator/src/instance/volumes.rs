@@ -37,10 +37,16 @@ fn amount(size: Option<&str>) -> i128 {
 }
 
 /// What to apply to a claim, if it is not so already. A claim is never made smaller: one that is
-/// larger than the spec is kept as it is.
-pub fn patch(valid: &Valid, volume: &str, claim: &PersistentVolumeClaim) -> Option<Value> {
-    let wanted = wanted_size(valid, volume)?;
+/// larger than the spec is kept as it is. Without `resize` its size is left alone.
+pub fn patch(
+    valid: &Valid,
+    volume: &str,
+    claim: &PersistentVolumeClaim,
+    resize: bool,
+) -> Option<Value> {
     let has = requested(claim);
+    let wanted = wanted_size(valid, volume)?;
+    let wanted = has.filter(|_| !resize).unwrap_or(wanted);
     // A size that was asked for and never given can be taken back, down to what is there.
     let floor = amount(capacity(claim));
     let size = if amount(Some(wanted)) >= floor.max(1) {
@@ -161,3 +167,6 @@ pub fn policy_in_force(valid: &Valid, observed: &Observed) -> DeletionPolicy {
         DeletionPolicy::Retain
     }
 }
+
+#[cfg(test)]
+mod tests;

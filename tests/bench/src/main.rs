@@ -11,7 +11,9 @@
 mod embedded;
 mod load;
 mod null;
+mod process;
 mod report;
+mod scenarios;
 mod target;
 mod workload;
 
@@ -65,6 +67,12 @@ struct Arguments {
     /// Threads of the embedded runs; 0 leaves them out.
     #[arg(long, value_delimiter = ',', default_value = "1,8,64")]
     threads: Vec<u64>,
+    /// Documents of the import, find, stream and restart; 0 leaves them out.
+    #[arg(long, default_value_t = 1_000_000)]
+    million: u64,
+    /// `godb-peers`, for the engines of others beside the own.
+    #[arg(long)]
+    peers: Option<PathBuf>,
     /// Where the data lies; must be a real disk, not a tmpfs.
     #[arg(long, default_value = ".")]
     dir: PathBuf,
@@ -80,16 +88,50 @@ enum Command {
         /// Its address.
         #[arg(long)]
         listen: SocketAddr,
+        /// A file with what it answers to a find.
+        #[arg(long)]
+        answer: Option<PathBuf>,
+    },
+    /// One run of the engine alone, for the process that compares.
+    Embedded {
+        /// The level.
+        level: Durability,
+        /// Added to each sync of the log.
+        sync_delay_us: u64,
+        /// Threads.
+        threads: u64,
+        /// How long.
+        seconds: f64,
+        /// An empty directory.
+        directory: PathBuf,
     },
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    if let Some(Command::Null { listen }) = arguments.command {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
-        return Ok(runtime.block_on(null::run(listen))?);
+    match arguments.command {
+        Some(Command::Null { listen, answer }) => {
+            let answer = answer.map(std::fs::read).transpose()?.unwrap_or_default();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
+            return Ok(runtime.block_on(null::run(listen, answer))?);
+        }
+        Some(Command::Embedded {
+            level,
+            sync_delay_us,
+            threads,
+            seconds,
+            directory,
+        }) => {
+            let delay = Duration::from_micros(sync_delay_us);
+            let run = (threads, Duration::from_secs_f64(seconds));
+            println!("{}", embedded::run_here(level, delay, run, directory)?);
+            // What it cost is read meanwhile.
+            std::thread::sleep(Duration::from_millis(50));
+            return Ok(());
+        }
+        None => {}
     }
     let samples = over_http(&arguments)?;
     println!(
@@ -98,9 +140,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("{}", report::table(&samples));
     let alone = embedded(&arguments)?;
+    let scenarios = match arguments.million {
+        0 => json!(null),
+        documents => scenarios::run(&arguments, documents)?,
+    };
     if let Some(out) = &arguments.out {
         let text = serde_json::to_string_pretty(
-            &json!({"http": report::json(&samples), "embedded": alone}),
+            &json!({"http": report::json(&samples), "embedded": alone, "scenarios": scenarios}),
         )?;
         std::fs::write(out, text)?;
         println!("written to {}", out.display());
@@ -184,21 +230,53 @@ fn measure(
 
 fn embedded(arguments: &Arguments) -> Result<serde_json::Value, Box<dyn Error>> {
     let mut rows = Vec::new();
-    let levels = [("os", Durability::Os), ("full", Durability::Full)];
-    println!("engine alone: inserts acknowledged a second, and fdatasync calls for each");
+    println!(
+        "engines alone: durable commits of one document each\n\
+         threads  engine                  commits/s  (spread)            cpu us  max MiB  written/sent  syncs/commit"
+    );
     for &threads in arguments.threads.iter().filter(|threads| **threads > 0) {
-        let mut runs = [Vec::new(), Vec::new()];
-        for _ in 0..arguments.rounds {
-            for ((_, level), runs) in levels.iter().zip(&mut runs) {
-                let measure = Duration::from_secs_f64(arguments.seconds);
-                runs.push(embedded::commits(&arguments.dir, *level, threads, measure)?);
+        let mut engines = embedded::engines(arguments.peers.as_deref())?;
+        if threads >= 64 {
+            engines.push(embedded::slow_disk(1000)?);
+            engines.push(embedded::slow_disk(5000)?);
+        }
+        let mut runs = vec![Vec::new(); engines.len()];
+        for round in 0..arguments.rounds {
+            let mut order: Vec<usize> = (0..engines.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for place in order {
+                if let (Some(engine), Some(runs)) = (engines.get(place), runs.get_mut(place)) {
+                    runs.push(engine.run(&arguments.dir, threads, arguments.seconds)?);
+                }
             }
         }
-        for ((name, _), runs) in levels.iter().zip(runs) {
-            let rate = report::median(runs.iter().map(|run| run.per_second).collect());
-            let syncs = report::median(runs.iter().map(|run| run.syncs_per_commit).collect());
-            println!("{threads:>3} threads  {name:<5} {rate:>9.0}/s  {syncs:>6.3} syncs/commit");
-            rows.push(json!({"threads": threads, "level": name, "per_second": rate, "syncs_per_commit": syncs}));
+        for (engine, runs) in engines.iter().zip(runs) {
+            let median =
+                |of: fn(&embedded::Run) -> f64| report::median(runs.iter().map(of).collect());
+            let rates = runs.iter().map(|run| run.per_second);
+            let (low, high) = (
+                rates.clone().fold(f64::INFINITY, f64::min),
+                rates.fold(0.0, f64::max),
+            );
+            let rate = median(|run| run.per_second);
+            let syncs = engine.syncs_per_commit(&arguments.dir, threads);
+            println!(
+                "{threads:>7}  {:<22} {rate:>10.0}  {:<18} {:>7.1}  {:>7.0}  {:>12.2}  {:>12}",
+                engine.name,
+                format!("({low:.0} - {high:.0})"),
+                median(|run| run.cpu_us),
+                median(|run| run.resident_mib),
+                median(|run| run.amplification),
+                syncs.map_or("-".to_owned(), |syncs| format!("{syncs:.3}")),
+            );
+            rows.push(json!({
+                "threads": threads, "engine": engine.name, "per_second": rate,
+                "rounds": runs.iter().map(|run| run.per_second).collect::<Vec<_>>(),
+                "cpu_us": median(|run| run.cpu_us), "max_resident_mib": median(|run| run.resident_mib),
+                "written_per_sent": median(|run| run.amplification), "syncs_per_commit": syncs,
+            }));
         }
     }
     Ok(rows.into())

@@ -20,10 +20,15 @@ use crate::workload;
 ///
 /// # Errors
 /// When the address cannot be used.
-pub async fn run(address: SocketAddr) -> std::io::Result<()> {
+pub async fn run(address: SocketAddr, answer: Vec<u8>) -> std::io::Result<()> {
+    let answer = Bytes::from(answer);
     let stored = Arc::new(Bytes::from(workload::document(0)));
     let router = Router::new()
         .route("/health", get(|| async { "healthy" }))
+        .route(
+            "/collections/{collection}/find",
+            get(|| async move { (StatusCode::OK, JSON, answer) }),
+        )
         .route("/collections/{collection}", post(insert))
         .route("/collections/{collection}/batch", post(insert))
         .route(

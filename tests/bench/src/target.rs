@@ -11,7 +11,7 @@ use godb_tests::node::free_port;
 use godb_tests::{Client, Node, NodeOptions};
 use tempfile::TempDir;
 
-use crate::workload;
+use crate::{process, workload};
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,29 +59,7 @@ impl Target {
         documents: u64,
     ) -> std::io::Result<Running> {
         match self {
-            Target::Null => {
-                let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-                let child = Command::new(std::env::current_exe()?)
-                    .args(["null", "--listen", &address.to_string()])
-                    .stdin(Stdio::null())
-                    .spawn()?;
-                let running = Running {
-                    process: Process::Null(child),
-                    address,
-                    _data: None,
-                };
-                let deadline = Instant::now() + Duration::from_secs(10);
-                while Client::new(address)
-                    .try_request("GET", "/health", &[], b"")
-                    .is_err()
-                {
-                    if Instant::now() > deadline {
-                        return Err(std::io::ErrorKind::TimedOut.into());
-                    }
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Ok(running)
-            }
+            Target::Null => Running::null(None),
             Target::Node(level) | Target::Base(level) => {
                 let data = tempfile::tempdir_in(below)?;
                 let mut options = NodeOptions::new(data.path().join("data")).durability(level);
@@ -114,6 +92,35 @@ impl Target {
 }
 
 impl Running {
+    /// The null server; `answer` is a file with what it answers to a find.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn null(answer: Option<&Path>) -> std::io::Result<Running> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let child = Command::new(std::env::current_exe()?)
+            .args(["null", "--listen", &address.to_string()])
+            .args(answer.map(|path| format!("--answer={}", path.display())))
+            .stdin(Stdio::null())
+            .spawn()?;
+        let running = Running {
+            process: Process::Null(child),
+            address,
+            _data: None,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Client::new(address)
+            .try_request("GET", "/health", &[], b"")
+            .is_err()
+        {
+            if Instant::now() > deadline {
+                return Err(std::io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(running)
+    }
+
     /// Where documents are served.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -125,19 +132,7 @@ impl Running {
             Process::Null(child) => child.id(),
             Process::Node(node) => node.pid(),
         };
-        // Fields 14 and 15, in hundredths of a second; the name before them may hold spaces.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields = stat
-            .rsplit_once(") ")
-            .map(|(_, rest)| rest)
-            .unwrap_or_default();
-        fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<f64>().ok())
-            .sum::<f64>()
-            / 100.0
+        process::cpu_seconds(pid)
     }
 
     /// fdatasync calls of the log so far.

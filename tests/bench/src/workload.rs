@@ -13,6 +13,8 @@ pub enum Operation {
     Get,
     /// PATCH of three fields.
     Patch,
+    /// A page of 50 of the 200 documents with one value of an indexed field, with their total.
+    Find,
 }
 
 impl Operation {
@@ -25,6 +27,7 @@ impl Operation {
             Operation::Insert => "insert",
             Operation::Get => "get",
             Operation::Patch => "patch",
+            Operation::Find => "find",
         }
     }
 
@@ -32,7 +35,7 @@ impl Operation {
     pub const fn status(self) -> u16 {
         match self {
             Operation::Insert => 201,
-            Operation::Get | Operation::Patch => 200,
+            Operation::Get | Operation::Patch | Operation::Find => 200,
         }
     }
 }
@@ -47,6 +50,17 @@ const CITIES: [&str; 8] = [
     "Reykjavík",
     "Montréal",
 ];
+
+/// Documents with the same value of the indexed field.
+pub const GROUP: u64 = 200;
+
+/// Document number `n` with the field that is indexed, as a line.
+pub fn grouped_line(n: u64) -> Vec<u8> {
+    let mut line = format!("{{\"group\":{},", n / GROUP).into_bytes();
+    line.extend_from_slice(document(n).get(1..).unwrap_or_default());
+    line.push(b'\n');
+    line
+}
 
 /// Document number `n`.
 pub fn document(n: u64) -> Vec<u8> {
@@ -87,7 +101,7 @@ pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) 
     out.clear();
     let body = match operation {
         Operation::Insert => document(n),
-        Operation::Get => Vec::new(),
+        Operation::Get | Operation::Find => Vec::new(),
         Operation::Patch => format!(
             "{{\"age\":{},\"active\":{},\"seen\":{n}}}",
             n % 90,
@@ -106,6 +120,11 @@ pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) 
         Operation::Get => write!(
             out,
             "GET /collections/bench/documents/d{id:08} HTTP/1.1\r\nHost: b\r\n\r\n"
+        ),
+        Operation::Find => write!(
+            out,
+            "GET /collections/bench/find?group={}&limit=50 HTTP/1.1\r\nHost: b\r\n\r\n",
+            id / GROUP
         ),
         Operation::Patch => write!(
             out,

@@ -164,6 +164,8 @@ clusterDomain: cluster.local
 clusterDNS: [$dns_ip]
 resolvConf: $LAB/resolv.conf
 seccompDefault: true
+# A grown volume's file system follows at a sync of its pod, elsewhere within 90 s.
+syncFrequency: 5s
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 END
@@ -173,6 +175,7 @@ cat >proxy.yaml <<END
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
+nftables: {minSyncPeriod: 100ms}  # elsewhere a Service learns of a ready pod within a second
 clientConnection: {kubeconfig: $LAB/proxy.kubeconfig}
 clusterCIDR: $pods
 hostnameOverride: node1

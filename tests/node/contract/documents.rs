@@ -323,7 +323,7 @@ fn put_without_it_does_not_create() {
     check_error(
         &f.client.put(&path, "{}"),
         404,
-        "document with id x not found",
+        "document with id x not found; to make it, send If-None-Match: *",
     );
     assert_eq!(f.count(), 0);
 }

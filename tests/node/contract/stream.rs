@@ -175,3 +175,63 @@ fn a_reader_that_hangs_up_is_forgotten() {
     f.client.get("/health").expect(200);
     f.add(r#"{"_id":"after"}"#);
 }
+
+#[test]
+fn a_stream_that_is_read_is_renewed_and_one_that_stands_still_is_cut() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let node = godb_tests::NodeOptions::new(dir.path().join("data"))
+        .arg("--view-timeout")
+        .arg("3s")
+        .start();
+    let mut client = node.client();
+    // Far more than the sockets of one connection hold.
+    let pad = "x".repeat(1000);
+    for batch in 0..30 {
+        let document = |n| json!({"_id": format!("{:06}", batch * 1000 + n), "pad": pad});
+        let documents: Vec<_> = (0..1000).map(document).collect();
+        let body = json!({ "documents": documents }).to_string();
+        client.post("/collections/c/batch", &body).expect(201);
+    }
+    let begin = || {
+        let mut client = node.client();
+        let socket = client.socket().unwrap();
+        socket
+            .get_mut()
+            .write_all(b"GET /collections/c/find_with_stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        socket.read_exact(&mut [0; 1000]).unwrap();
+        client
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut steady = begin();
+            let mut all = Vec::new();
+            // Twice as long as the lease, and never for long without a read.
+            while steady
+                .socket()
+                .unwrap()
+                .take(100_000)
+                .read_to_end(&mut all)
+                .unwrap()
+                > 0
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let text = String::from_utf8_lossy(&all);
+            assert!(text.contains("\"029999\"") && text.ends_with("0\r\n\r\n"));
+        });
+        scope.spawn(|| {
+            let mut stalled = begin();
+            std::thread::sleep(Duration::from_secs(5));
+            let mut rest = Vec::new();
+            // A reset is a way to say it too.
+            let _ = stalled.socket().unwrap().read_to_end(&mut rest);
+            assert!(!rest.ends_with(b"0\r\n\r\n"), "cut, and seen to be cut");
+            assert!(
+                node.log().contains("a stream was cut before its end"),
+                "{}",
+                node.log()
+            );
+        });
+    });
+}

@@ -22,7 +22,7 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 /// The documents that match a filter, in the order of their ids, as of the moment it was made.
 ///
 /// It reads ahead by one chunk and holds no memory of the store between chunks, so it may be slow;
-/// but not for longer than the view lease, after which it ends with
+/// but when it stands still for longer than the view lease, or goes on for 144 of them, it ends with
 /// [`crate::EngineError::ViewExpired`]. An error is its last item: it never ends early in silence.
 /// It reads from the disk, so it belongs on a thread that may block.
 pub struct DocumentStream {

@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::lifecycle::hex;
 use crate::tools::progress::Progress;
-use crate::tools::split::Documents;
+use crate::tools::split::{Documents, SplitError};
 
 /// Faults that are listed; a file that is wrong all over has too many.
 const MAX_FAULTS: usize = 20;
@@ -77,10 +77,17 @@ pub fn check(options: &ImportOptions) -> Result<Plan, Failure> {
         .map_err(|error| Failure::io("read", file, &error))?;
     let mut faults = Vec::new();
     for raw in documents {
-        let raw = raw.map_err(|error| split_failure(file, error))?;
-        let line = raw.line;
-        if let Err(fault) = Prepared::new(raw, "check") {
-            faults.push(format!("line {line}: {fault}"));
+        let outcome = match raw {
+            Ok(raw) => Prepared::new(raw, "check").map(|_| ()),
+            Err(error @ SplitError::Io(_)) => return Err(split_failure(file, error)),
+            Err(SplitError::Outline {
+                line,
+                column,
+                reason,
+            }) => Err(format!("line {line}: {reason} at column {column}")),
+        };
+        if let Err(fault) = outcome {
+            faults.push(fault);
             if faults.len() == MAX_FAULTS {
                 faults.push("and perhaps more".to_owned());
                 break;
@@ -91,7 +98,7 @@ pub fn check(options: &ImportOptions) -> Result<Plan, Failure> {
         return Err(Failure::new(
             Exit::Corrupt,
             format!(
-                "{} has documents that cannot be stored; nothing was written:\n  {}",
+                "{} cannot be imported; nothing was written:\n  {}",
                 file.display(),
                 faults.join("\n  ")
             ),

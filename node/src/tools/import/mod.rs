@@ -24,10 +24,11 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::JoinSet;
 
 use self::prepare::{Batcher, Prepared};
-use self::sink::Sink;
+use self::sink::{Notice, Sink};
 use super::progress::Progress;
 use super::split::{Documents, SplitError};
 use super::{Format, ImportOptions, Target};
+use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::files;
 
@@ -66,12 +67,23 @@ fn import(options: &ImportOptions) -> Result<(Tally, Option<u64>), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Io, format!("cannot start: {error}")))?;
-    // A target that cannot be reached is known before a long check.
-    let sinks = runtime.block_on(open_sinks(&options.target))?;
+    // A node that cannot be reached is known before a long check; a database is opened, and made if
+    // it is missing, only for a file that can be imported.
+    let reached = match &options.target {
+        Target::Url(_) => Some(runtime.block_on(open_sinks(&options.target))?),
+        Target::Directories(database) => {
+            directories::check(&database.config())?;
+            None
+        }
+    };
     let plan = if options.file == Path::new("-") {
         check::Plan::for_stdin(options)?
     } else {
         check::check(options)?
+    };
+    let sinks = match reached {
+        Some(sinks) => sinks,
+        None => runtime.block_on(open_sinks(&options.target))?,
     };
     let outcome = runtime.block_on(write(options, &plan, &sinks));
     let closed = sinks.iter().try_for_each(Sink::close);
@@ -94,6 +106,7 @@ async fn write(
     sinks: &[Sink],
 ) -> Result<Tally, Failure> {
     let progress = Arc::new(Mutex::new(Progress::bytes("importing", plan.bytes)));
+    let notice = Arc::new(Notice::default());
     let (sender, receiver) = mpsc::channel::<Vec<Prepared>>(QUEUE);
     let receiver = Arc::new(AsyncMutex::new(receiver));
     let reading = {
@@ -107,6 +120,7 @@ async fn write(
             options.collection.clone(),
             receiver.clone(),
             progress.clone(),
+            notice.clone(),
         ));
     }
     // With the last worker the channel closes, which ends the reading.
@@ -147,13 +161,8 @@ fn read(
         Documents::new(open(file)?, format).map_err(|error| Failure::io("read", file, &error))?
     {
         let raw = raw.map_err(|error| split_failure(file, error))?;
-        let line = raw.line;
-        let prepared = Prepared::new(raw, prefix).map_err(|fault| {
-            Failure::new(
-                Exit::Corrupt,
-                format!("{} line {line}: {fault}", file.display()),
-            )
-        })?;
+        let prepared = Prepared::new(raw, prefix)
+            .map_err(|fault| Failure::new(Exit::Corrupt, format!("{}: {fault}", file.display())))?;
         if let Some(batch) = batcher.add(prepared)
             && sender.blocking_send(batch).is_err()
         {
@@ -172,6 +181,7 @@ async fn work(
     collection: String,
     batches: Arc<AsyncMutex<mpsc::Receiver<Vec<Prepared>>>>,
     progress: Arc<Mutex<Progress>>,
+    notice: Arc<Notice>,
 ) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
     loop {
@@ -179,7 +189,7 @@ async fn work(
         let Some(batch) = batch else {
             return Ok(tally);
         };
-        tally.add(sink.create(&collection, &batch).await?);
+        tally.add(sink.create(&collection, &batch, &notice).await?);
         let bytes = batch.iter().map(|document| document.raw_bytes).sum();
         progress
             .lock()
@@ -223,9 +233,16 @@ fn open(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
 fn split_failure(file: &Path, error: SplitError) -> Failure {
     match error {
         SplitError::Io(error) => Failure::io("read", file, &error),
-        SplitError::Outline { line, reason } => Failure::new(
+        SplitError::Outline {
+            line,
+            column,
+            reason,
+        } => Failure::new(
             Exit::Corrupt,
-            format!("{} line {line}: {reason}", file.display()),
+            format!(
+                "{}: line {line}: {reason} at column {column}",
+                file.display()
+            ),
         ),
     }
 }

@@ -23,18 +23,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Checks a document and gives it an id if it has none.
+    /// Checks a document and gives it an id if it has none. A fault says where it is.
     pub fn new(raw: RawDocument, prefix: &str) -> Result<Self, String> {
-        let mut json = json::normalize(&raw.bytes, &json::Limits::default()).map_err(|error| {
-            if error.line == 1 {
-                format!("{} at column {}", error.reason, error.column)
-            } else {
-                format!(
-                    "{} at its line {} column {}",
-                    error.reason, error.line, error.column
-                )
-            }
-        })?;
+        let place = raw.place(raw.line);
+        let json = json::normalize(&raw.bytes, &json::Limits::default())
+            .map_err(|error| syntax_fault(&raw, &error))?;
+        Self::of_json(json, raw, prefix).map_err(|fault| format!("{place}: {fault}"))
+    }
+
+    fn of_json(mut json: Vec<u8>, raw: RawDocument, prefix: &str) -> Result<Self, String> {
         let own = json::fields(&json)
             .find(|(key, _)| key == "_id")
             .map(|(_, value)| {
@@ -69,6 +66,23 @@ impl Prepared {
             raw_bytes: u64::try_from(raw.bytes.len()).unwrap_or(u64::MAX),
         })
     }
+}
+
+/// The fault with its place in the file; the parser counts from the document's start.
+fn syntax_fault(raw: &RawDocument, error: &json::JsonError) -> String {
+    let (line, column) = (count(error.line), count(error.column));
+    let column = if line == 1 {
+        raw.column + column - 1
+    } else {
+        column
+    };
+    let place = raw.place(raw.line + line - 1);
+    format!("{place}: {} at column {column}", error.reason)
+}
+
+/// From 1.
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX).max(1)
 }
 
 fn put_id_in_front(json: &mut Vec<u8>, id: &str) {
@@ -114,6 +128,8 @@ mod tests {
         RawDocument {
             position,
             line: 1,
+            column: 1,
+            is_member: false,
             key: key.map(str::to_owned),
             bytes: text.as_bytes().to_vec(),
         }
@@ -179,6 +195,27 @@ mod tests {
             assert!(Prepared::new(raw(0, None, text), "f").is_err(), "{text}");
         }
         assert!(Prepared::new(raw(0, Some(""), "{}"), "f").is_err());
+    }
+
+    #[test]
+    fn a_fault_says_its_place_in_the_file() {
+        let fault = |line, column, is_member, text| {
+            let raw = RawDocument {
+                line,
+                column,
+                is_member,
+                ..raw(4, None, text)
+            };
+            Prepared::new(raw, "f").unwrap_err()
+        };
+        let said = fault(7, 3, true, "{\"a\":}");
+        assert!(said.starts_with("element 5, line 7: "), "{said}");
+        assert!(said.ends_with(" at column 8"), "{said}");
+        let said = fault(7, 3, true, "{\n\"a\":}");
+        assert!(said.starts_with("element 5, line 8: "), "{said}");
+        assert!(said.ends_with(" at column 5"), "{said}");
+        let said = fault(7, 1, false, "{\"_id\":1}");
+        assert_eq!(said, "line 7: `_id` must be a string");
     }
 
     #[test]

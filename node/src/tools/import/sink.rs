@@ -1,5 +1,6 @@
 //! Where documents go: a running node, or a data directory that this process opens.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,6 @@ use tokio::time::Instant;
 
 use super::Tally;
 use super::prepare::Prepared;
-use crate::config::Config;
 use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::tools::Target;
@@ -20,6 +20,28 @@ use crate::tools::client::{Client, ClientError, Endpoint};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Between two lines about the same trouble.
+const NOTICE_EVERY: Duration = Duration::from_secs(10);
+
+/// Tells a person why nothing seems to happen: once for all connections, and now and then again.
+#[derive(Default)]
+pub struct Notice {
+    next: Mutex<Option<Instant>>,
+}
+
+impl Notice {
+    /// What to print now, if anything.
+    fn line(&self, now: Instant, what: &str) -> Option<String> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_some_and(|next| now < next) {
+            return None;
+        }
+        *next = Some(now + NOTICE_EVERY);
+        let seconds = PATIENCE.as_secs();
+        Some(format!("{what}; trying again for up to {seconds} s"))
+    }
+}
 
 /// One way into a collection.
 pub enum Sink {
@@ -57,8 +79,8 @@ enum Created {
 
 /// Why a try failed.
 enum Trouble {
-    /// Something that may pass.
-    Passing(String),
+    /// Something that may pass, and how the program ends if it does not.
+    Passing(Exit, String),
     /// Something that will not.
     Final(Failure),
 }
@@ -67,13 +89,13 @@ impl Sink {
     /// Opens the target and makes sure that it is there.
     pub async fn open(target: &Target) -> Result<Self, Failure> {
         match target {
-            Target::DataDir(data_dir) => {
-                let config = Config {
-                    data_dir: data_dir.clone(),
-                    ..Config::default()
-                };
-                directories::check(&config)?;
-                Ok(Sink::Engine(directories::builder(&config).open()?))
+            Target::Directories(database) => {
+                let config = database.config();
+                let engine = directories::builder(&config).open()?;
+                if engine.recovery_report().created {
+                    eprintln!("made a new database in {}", config.data_dir.display());
+                }
+                Ok(Sink::Engine(engine))
             }
             Target::Url(url) => {
                 let endpoint =
@@ -110,20 +132,25 @@ impl Sink {
     }
 
     /// Creates what is not there yet.
-    pub async fn create(&mut self, collection: &str, batch: &[Prepared]) -> Result<Tally, Failure> {
+    pub async fn create(
+        &mut self,
+        collection: &str,
+        batch: &[Prepared],
+        notice: &Notice,
+    ) -> Result<Tally, Failure> {
         let documents = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
             return Ok(Tally::default());
         };
         if batch.len() > 1 {
-            if self.create_patiently(collection, batch).await? == Created::Yes {
+            if self.create_patiently(collection, batch, notice).await? == Created::Yes {
                 return Ok(Tally {
                     created: documents,
                     ..Tally::default()
                 });
             }
             // Only this program makes such an id, and only with its whole batch.
-            if last.is_made && self.exists_patiently(collection, &last.id).await? {
+            if last.is_made && self.exists_patiently(collection, &last.id, notice).await? {
                 return Ok(Tally {
                     existing: documents,
                     first_existing: Some(first.id.clone()),
@@ -134,7 +161,7 @@ impl Sink {
         let mut tally = Tally::default();
         for document in batch {
             let one = std::slice::from_ref(document);
-            match self.create_patiently(collection, one).await? {
+            match self.create_patiently(collection, one, notice).await? {
                 Created::Yes => tally.created += 1,
                 Created::Exists => {
                     tally.existing += 1;
@@ -151,22 +178,28 @@ impl Sink {
         &mut self,
         collection: &str,
         batch: &[Prepared],
+        notice: &Notice,
     ) -> Result<Created, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.try_create(collection, batch).await {
                 Ok(created) => return Ok(created),
-                Err(trouble) => wait_or_give_up(trouble, deadline).await?,
+                Err(trouble) => wait_or_give_up(trouble, deadline, notice).await?,
             }
         }
     }
 
-    async fn exists_patiently(&mut self, collection: &str, id: &str) -> Result<bool, Failure> {
+    async fn exists_patiently(
+        &mut self,
+        collection: &str,
+        id: &str,
+        notice: &Notice,
+    ) -> Result<bool, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.try_exists(collection, id).await {
                 Ok(exists) => return Ok(exists),
-                Err(trouble) => wait_or_give_up(trouble, deadline).await?,
+                Err(trouble) => wait_or_give_up(trouble, deadline, notice).await?,
             }
         }
     }
@@ -248,7 +281,7 @@ async fn judge_engine(
             | EngineError::PreconditionFailed { .. },
         ) => Ok(Created::Exists),
         Err(EngineError::Busy { reason }) => match engine.writable().await {
-            Ok(()) => Err(Trouble::Passing(reason.to_owned())),
+            Ok(()) => Err(Trouble::Passing(Exit::Unavailable, reason.to_owned())),
             Err(error) => Err(Trouble::Final(error.into())),
         },
         Err(error) => Err(Trouble::Final(error.into())),
@@ -267,8 +300,8 @@ fn judge(answer: crate::tools::client::Answer, exists: StatusCode) -> Result<Cre
     match status {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::INSUFFICIENT_STORAGE
-        | StatusCode::REQUEST_TIMEOUT => Err(Trouble::Passing(what)),
+        | StatusCode::REQUEST_TIMEOUT => Err(Trouble::Passing(Exit::Unavailable, what)),
+        StatusCode::INSUFFICIENT_STORAGE => Err(Trouble::Passing(Exit::Io, what)),
         _ => Err(Trouble::Final(Failure::new(Exit::Io, what))),
     }
 }
@@ -277,18 +310,28 @@ fn passing(error: ClientError) -> Trouble {
     match error {
         ClientError::Request(_) => Trouble::Final(Failure::new(Exit::Internal, error.to_string())),
         // The batch may have been written: it is sent again, and then found to exist.
-        _ => Trouble::Passing(error.to_string()),
+        _ => Trouble::Passing(
+            Exit::Unavailable,
+            format!("the node does not answer ({error})"),
+        ),
     }
 }
 
-async fn wait_or_give_up(trouble: Trouble, deadline: Instant) -> Result<(), Failure> {
+async fn wait_or_give_up(
+    trouble: Trouble,
+    deadline: Instant,
+    notice: &Notice,
+) -> Result<(), Failure> {
     match trouble {
         Trouble::Final(failure) => Err(failure),
-        Trouble::Passing(what) if Instant::now() >= deadline => Err(Failure::new(
-            Exit::Unavailable,
+        Trouble::Passing(exit, what) if Instant::now() >= deadline => Err(Failure::new(
+            exit,
             format!("{what}; run the same command again to go on"),
         )),
-        Trouble::Passing(_) => {
+        Trouble::Passing(_, what) => {
+            if let Some(line) = notice.line(Instant::now(), &what) {
+                eprintln!("{line}");
+            }
             tokio::time::sleep(PAUSE).await;
             Ok(())
         }
@@ -312,4 +355,48 @@ fn batch_body(batch: &[Prepared]) -> Bytes {
     }
     body.extend_from_slice(b"]}");
     Bytes::from(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::client::Answer;
+
+    fn answer(status: StatusCode) -> Trouble {
+        let body = Bytes::from_static(b"{\"message\":\"so it is\"}");
+        judge(Answer { status, body }, StatusCode::CONFLICT)
+            .err()
+            .unwrap()
+    }
+
+    #[test]
+    fn trouble_is_said_at_once_and_then_every_ten_seconds() {
+        let notice = Notice::default();
+        let start = Instant::now();
+        let line = notice.line(start, "the node does not answer (why)");
+        let expected = "the node does not answer (why); trying again for up to 60 s";
+        assert_eq!(line.as_deref(), Some(expected));
+        assert_eq!(notice.line(start + Duration::from_secs(9), "x"), None);
+        let later = start + Duration::from_secs(10);
+        assert!(notice.line(later, "x").is_some());
+        assert_eq!(notice.line(later, "x"), None);
+    }
+
+    #[tokio::test]
+    async fn trouble_that_stays_ends_with_its_code() {
+        let notice = Notice::default();
+        for (status, exit) in [
+            (StatusCode::INSUFFICIENT_STORAGE, Exit::Io),
+            (StatusCode::SERVICE_UNAVAILABLE, Exit::Unavailable),
+        ] {
+            let before = Instant::now() + Duration::from_secs(1);
+            let waited = wait_or_give_up(answer(status), before, &notice).await;
+            assert_eq!(waited, Ok(()));
+            let failure = wait_or_give_up(answer(status), Instant::now(), &notice)
+                .await
+                .unwrap_err();
+            assert_eq!(failure.exit, exit);
+            assert!(failure.message.contains("so it is"), "{}", failure.message);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use crate::http::router;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::Metrics;
 use crate::server::{self, Connections};
+use crate::tools::Directories;
 use godb_engine::{Io, StorageEngine};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -34,7 +35,10 @@ fn scene() -> Scene {
         options: ImportOptions {
             file,
             collection: "c".to_owned(),
-            target: Target::DataDir(root.path().join("data")),
+            target: Target::Directories(Directories {
+                data_dir: root.path().join("data"),
+                ..Directories::default()
+            }),
             format: None,
             id_prefix: None,
         },
@@ -44,7 +48,7 @@ fn scene() -> Scene {
 
 fn data_dir(options: &ImportOptions) -> PathBuf {
     match &options.target {
-        Target::DataDir(path) => path.clone(),
+        Target::Directories(database) => database.data_dir.clone(),
         Target::Url(url) => panic!("{url}"),
     }
 }
@@ -101,9 +105,11 @@ fn it_goes_on_from_wherever_it_was_cut() {
     // The second batch came through, of the third a part, one by one; the first did not.
     let mut sink = Sink::Engine(engine.clone());
     runtime.block_on(async {
-        sink.create("c", &batches[1]).await.unwrap();
+        sink.create("c", &batches[1], &Notice::default())
+            .await
+            .unwrap();
         for document in &batches[2][..10] {
-            sink.create("c", std::slice::from_ref(document))
+            sink.create("c", std::slice::from_ref(document), &Notice::default())
                 .await
                 .unwrap();
         }
@@ -164,7 +170,24 @@ fn a_file_with_a_fault_writes_nothing_and_names_every_fault() {
         "{}",
         failure.message
     );
-    assert_eq!(count(&scene.options), 0);
+    assert!(files::find(&data_dir(&scene.options)).is_err());
+
+    let text = "[{\"a\":1},\n 5, {\"a\":},\n {\"_id\":5}\n";
+    files::create(&scene.options.file)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let failure = import(&scene.options).unwrap_err();
+    for part in [
+        "element 2, line 2: ",
+        "element 3, line 2: ",
+        " at column 10",
+        "element 4, line 3: `_id` must be a string",
+        "line 4: the array is not closed",
+    ] {
+        assert!(failure.message.contains(part), "{}", failure.message);
+    }
+    assert!(files::find(&data_dir(&scene.options)).is_err());
 }
 
 #[test]
@@ -208,9 +231,11 @@ fn over_http_it_is_the_same() {
     scene.options.target = Target::Url(node(&runtime, engine.clone()));
     let mut sink = Sink::Engine(engine.clone());
     runtime.block_on(async {
-        sink.create("c", &batches[0]).await.unwrap();
+        sink.create("c", &batches[0], &Notice::default())
+            .await
+            .unwrap();
         for document in &batches[2][..5] {
-            sink.create("c", std::slice::from_ref(document))
+            sink.create("c", std::slice::from_ref(document), &Notice::default())
                 .await
                 .unwrap();
         }

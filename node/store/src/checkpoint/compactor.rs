@@ -12,13 +12,12 @@ use crate::error::{Result, StoreError};
 use crate::read::version::Version;
 use crate::sync::lock;
 use crate::txn::gate::Hold;
+use crate::txn::pace::MOST_RUNS;
 
 /// How often the compactor looks for work that nobody told it of.
 const LOOK: Duration = Duration::from_millis(500);
 /// Pause after a failed compaction.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Tables of level 0 at which writers wait: each of them is one more place to look for a read.
-const MOST_LEVEL_0_TABLES: usize = 24;
 
 impl Checkpointer {
     /// The body of the compaction thread.
@@ -123,9 +122,8 @@ impl Checkpointer {
 
     /// Holds writers back while too many tables overlap.
     pub(crate) fn judge_runs(&self) {
-        let runs = self.pipeline.versions.load().levels.level(0).len();
-        self.pipeline
-            .gate
-            .set(Hold::Runs, runs >= MOST_LEVEL_0_TABLES);
+        let runs = self.pipeline.versions.load().levels.level(0).len() as u64;
+        self.pipeline.trigger.set_runs(runs);
+        self.pipeline.gate.set(Hold::Runs, runs >= MOST_RUNS);
     }
 }

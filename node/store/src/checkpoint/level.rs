@@ -113,6 +113,7 @@ impl Checkpointer {
         let mut section = lock(&self.pipeline.section);
         let last = Lsn(section.next_lsn.0 - 1);
         let chain = segment.header.chain_seed();
+        section.room_bytes = segment.capacity - FRAMES_OFFSET;
         state.log = Some(Log::new(
             Arc::clone(&self.supply),
             segment,

@@ -24,6 +24,10 @@ impl Checkpointer {
         while !self.stop.load(Ordering::Acquire) {
             self.watch_space();
             self.raise_reservation();
+            let starving = self.supply.is_starving();
+            if !starving {
+                self.pipeline.gate.set(Hold::Segment, false);
+            }
             // Two judgements at once can end with the older one in force.
             self.judge_runs();
             let interval = self.live_settings().checkpoint_interval;
@@ -33,7 +37,12 @@ impl Checkpointer {
             }
             // A hold that outlived its request would else last for an interval.
             let held = self.pipeline.gate.is_set(Hold::Memory);
-            let due = wanted || held || (last.elapsed() >= interval && self.something_to_write());
+            // Segments that are given back can be used again without any new space.
+            let starves = starving && self.something_to_write();
+            let due = wanted
+                || held
+                || starves
+                || (last.elapsed() >= interval && self.something_to_write());
             if !due {
                 continue;
             }
@@ -79,6 +88,9 @@ impl Checkpointer {
         let Some(space) = spaces.min_by_key(|space| space.free_bytes) else {
             return;
         };
+        pipeline
+            .free_bytes
+            .store(space.free_bytes, Ordering::Relaxed);
         let reserve = LARGEST_RESERVE_BYTES.min(space.total_bytes / RESERVE_PARTS);
         let first = pipeline.disk_reserve_bytes.swap(reserve, Ordering::AcqRel) != reserve;
         let refusing = pipeline.refusing_free_bytes.load(Ordering::Acquire) != u64::MAX;

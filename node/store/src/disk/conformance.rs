@@ -284,6 +284,18 @@ fn locks(disk: &dyn Disk, dir: &Path) {
         kind(disk.lock(&dir.join("missing").join("LOCK"))),
         ErrorKind::NotFound
     );
+    assert_eq!(
+        kind(disk.lock_existing(&dir.join("THIRD"))),
+        ErrorKind::NotFound
+    );
+    let mut after = names(disk, dir);
+    after.sort();
+    assert_eq!(after, ["LOCK", "OTHER"], "nothing is made");
+    let held = disk.lock_existing(&path).unwrap();
+    assert_eq!(kind(disk.lock(&path)), ErrorKind::WouldBlock);
+    assert_eq!(kind(disk.lock_existing(&path)), ErrorKind::WouldBlock);
+    drop(held);
+    drop(disk.lock(&path).unwrap());
 }
 
 fn space(disk: &dyn Disk, dir: &Path) {

@@ -74,6 +74,12 @@ pub trait Disk: Send + Sync + 'static {
     /// Takes the exclusive lock on the file at `path`, made if missing, until the guard is
     /// dropped or the process ends. `WouldBlock` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// As [`Disk::lock`], but nothing is made or written, so that it works where nothing can be:
+    /// `NotFound` if the file is missing.
+    fn lock_existing(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        self.open(path, OpenMode::Read)?;
+        self.lock(path)
+    }
     /// Differs after each restart of the machine, so a file can tell whether the page cache that
     /// took its writes is still the same one.
     fn boot_id(&self) -> u128;

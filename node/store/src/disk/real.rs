@@ -108,11 +108,11 @@ impl Disk for RealDisk {
             .create(true)
             .truncate(false)
             .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(RealLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        locked(file)
+    }
+
+    fn lock_existing(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        locked(fs::File::open(path)?)
     }
 
     fn boot_id(&self) -> u128 {
@@ -123,6 +123,14 @@ impl Disk for RealDisk {
                 .and_then(|text| parse_boot_id(&text))
                 .unwrap_or_else(unknown_boot_id)
         })
+    }
+}
+
+fn locked(file: fs::File) -> io::Result<Box<dyn Lock>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Box::new(RealLock { _file: file })),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

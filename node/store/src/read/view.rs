@@ -9,8 +9,9 @@ use crate::txn::commit::Pipeline;
 use crate::txn::readers::Registration;
 
 /// Sees exactly the transactions at or below its LSN, for as long as its lease runs
-/// ([`crate::LiveSettings::view_lease`]). It never blocks writers, checkpoints or compaction; what
-/// it costs is the space of versions that would else be dropped.
+/// ([`crate::LiveSettings::view_lease`]). Each [`View::read`] renews it, up to 144 times. It never
+/// blocks writers, checkpoints or compaction; what it costs is the space of versions that would
+/// else be dropped.
 pub struct View {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) registration: Registration,
@@ -32,7 +33,7 @@ impl View {
         let point = self.pipeline.versions.read_at(|| self.lsn());
         // Checked after the version was taken: so the view was registered whenever something was
         // dropped on the way to it.
-        self.registration.check()?;
+        self.registration.renew()?;
         Ok(point)
     }
 }

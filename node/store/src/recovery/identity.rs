@@ -21,6 +21,7 @@ use crate::codec::{self, Reader};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Result, StoreError};
 use crate::manifest::Manifest;
+use crate::settings::Settings;
 
 /// Name of the file.
 pub(crate) const FILE_NAME: &str = "STORE-ID";
@@ -30,6 +31,30 @@ const VERSION: u32 = 1;
 const BYTES: usize = 32;
 /// Number of the manifest that makes a store.
 const FIRST_MANIFEST: u64 = 1;
+
+/// What a directory is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role {
+    Log,
+    Table,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Role::Log => "log",
+            Role::Table => "table",
+        })
+    }
+}
+
+/// The directories beside the manifest's.
+pub(crate) fn directories(settings: &Settings) -> [(Role, &Path); 2] {
+    [
+        (Role::Log, &settings.wal_dir),
+        (Role::Table, &settings.checkpoint_dir),
+    ]
+}
 
 fn encode(store_id: u128) -> Vec<u8> {
     let mut out = Vec::with_capacity(BYTES);
@@ -110,22 +135,33 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, store_id: u128) -> Result<()> {
 ///
 /// # Errors
 /// [`StoreError::Mismatch`], damage of the file, I/O errors.
-pub(crate) fn check(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
+pub(crate) fn check(disk: &dyn Disk, role: Role, dir: &Path, manifest: &Manifest) -> Result<()> {
+    let is_there = match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(StoreError::io("list", dir, &error)),
+        Ok(_) => true,
+    };
     let detail = match read(disk, dir)? {
         Some(found) if found == manifest.store_id => return Ok(()),
-        Some(_) => "this directory belongs to another store; check the directories in the settings",
+        Some(_) => "this directory belongs to another store; check the directories in the settings"
+            .to_owned(),
         None if manifest.number <= FIRST_MANIFEST => return Ok(()),
-        None => "this directory does not say that it belongs to this store: its content is missing",
+        None if !is_there => {
+            format!("the {role} directory is missing: is its volume mounted, and the path right?")
+        }
+        None => format!(
+            "the {role} directory has no {FILE_NAME}, the file that says which store it belongs to: is its volume mounted, and the path right? If its content is lost, restore a backup of the whole database"
+        ),
     };
     Err(StoreError::Mismatch {
         path: dir.to_path_buf(),
-        detail: detail.to_owned(),
+        detail,
     })
 }
 
 /// As [`check`]; beside the first manifest, lets the directory say whose it is, durably.
-pub(crate) fn confirm(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
-    check(disk, dir, manifest)?;
+pub(crate) fn confirm(disk: &dyn Disk, role: Role, dir: &Path, manifest: &Manifest) -> Result<()> {
+    check(disk, role, dir, manifest)?;
     if manifest.number <= FIRST_MANIFEST {
         write(disk, dir, manifest.store_id)?;
     }

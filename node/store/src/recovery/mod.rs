@@ -29,6 +29,9 @@ use crate::wal::segment::{self, FRAMES_OFFSET, Origin, SegmentHeader};
 use crate::wal::supply::{self, Supply};
 use crate::wal::writer::{Log, SealedSegment};
 
+/// Held while a directory is in use.
+const LOCK_NAME: &str = "LOCK";
+
 /// What recovery did.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveryReport {
@@ -113,13 +116,36 @@ pub(crate) fn lock_dirs(disk: &dyn Disk, dirs: &[&Path]) -> Result<Vec<Box<dyn L
             continue;
         }
         seen.push(dir);
-        let path = dir.join("LOCK");
+        let path = dir.join(LOCK_NAME);
         locks.push(disk.lock(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => StoreError::Locked { path: path.clone() },
             _ => StoreError::io("lock", &path, &error),
         })?);
     }
     Ok(locks)
+}
+
+/// Locks that were had, and a sentence for each that was not.
+type ReadOnlyLocks = (Vec<Box<dyn Lock>>, Vec<String>);
+
+/// As [`lock_dirs`], but makes nothing, and goes on without a lock that cannot be had because there
+/// is no lock file or it cannot be opened: then one sentence says so.
+fn lock_dirs_read_only(disk: &dyn Disk, dirs: &[&Path]) -> Result<ReadOnlyLocks> {
+    let (mut locks, mut unlocked) = (Vec::new(), Vec::new());
+    for (place, dir) in dirs.iter().enumerate() {
+        if dirs.iter().take(place).any(|before| before == dir) {
+            continue;
+        }
+        let path = dir.join(LOCK_NAME);
+        match disk.lock_existing(&path) {
+            Ok(lock) => locks.push(lock),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(StoreError::Locked { path });
+            }
+            Err(error) => unlocked.push(format!("{}: {error}", path.display())),
+        }
+    }
+    Ok((locks, unlocked))
 }
 
 /// Opens or makes the store in the directories of `settings`.
@@ -135,6 +161,7 @@ pub(crate) fn open(
         &*settings.wal_dir,
         &*settings.checkpoint_dir,
     ];
+    refuse_untouched(&**disk, settings, &dirs)?;
     for dir in dirs {
         prepare_dir(&**disk, dir)?;
     }
@@ -151,8 +178,8 @@ pub(crate) fn open(
         clean: manifest.clean,
         ..Default::default()
     };
-    for dir in [&settings.wal_dir, &settings.checkpoint_dir] {
-        identity::confirm(&**disk, dir, &manifest)?;
+    for (role, dir) in identity::directories(settings) {
+        identity::confirm(&**disk, role, dir, &manifest)?;
     }
     let levels = open_tables(disk, &settings.checkpoint_dir, &manifest, &cache)?;
     let memtable = Arc::new(Memtable::new());
@@ -218,8 +245,35 @@ fn commit_manifest(disk: &dyn Disk, settings: &Settings, manifest: &mut Manifest
         })
 }
 
+/// Refuses what can be refused before the first directory or lock file is made: a start on the
+/// wrong volume leaves no trace there. Whatever passes is looked at again under the locks.
+fn refuse_untouched(disk: &dyn Disk, settings: &Settings, dirs: &[&Path]) -> Result<()> {
+    let has = |dir: &Path, name: &str| {
+        disk.list(dir)
+            .is_ok_and(|names| names.iter().any(|found| found == name))
+    };
+    if dirs.iter().all(|dir| has(dir, LOCK_NAME)) {
+        return Ok(());
+    }
+    match Manifest::load(disk, &settings.data_dir)? {
+        Some(manifest) => identity::directories(settings)
+            .into_iter()
+            .try_for_each(|(role, dir)| identity::check(disk, role, dir, &manifest)),
+        None => require_new(disk, settings),
+    }
+}
+
 /// A new store: the manifest first, so that a crash leaves either nothing or a store.
 fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result<Manifest> {
+    require_new(disk, settings)?;
+    let store_id = (u128::from(supply::random_u64()?) << 64) | u128::from(supply::random_u64()?);
+    let mut manifest = Manifest::empty(store_id, level);
+    commit_manifest(disk, settings, &mut manifest)?;
+    Ok(manifest)
+}
+
+/// Refuses to make a store, or to check one, where the manifest of an old one is missing.
+fn require_new(disk: &dyn Disk, settings: &Settings) -> Result<()> {
     let names = disk.list(&settings.data_dir).unwrap_or_default();
     if names.iter().any(|name| name == restore::MARKER) {
         return Err(StoreError::Mismatch {
@@ -251,10 +305,7 @@ fn initialize(disk: &dyn Disk, settings: &Settings, level: Durability) -> Result
             ),
         });
     }
-    let store_id = (u128::from(supply::random_u64()?) << 64) | u128::from(supply::random_u64()?);
-    let mut manifest = Manifest::empty(store_id, level);
-    commit_manifest(disk, settings, &mut manifest)?;
-    Ok(manifest)
+    Ok(())
 }
 
 fn open_tables(

@@ -34,6 +34,9 @@ pub struct VerifyReport {
     pub checkpoint_lsn: Lsn,
     /// The last transaction that an open would recover.
     pub last_lsn: Lsn,
+    /// Lock files that are missing or cannot be opened: nothing kept a node from changing what was
+    /// read.
+    pub unlocked: Vec<String>,
     /// All damage found, each with file and offset.
     pub faults: Vec<StoreError>,
 }
@@ -51,46 +54,59 @@ pub fn verify(
     disk: &Arc<dyn Disk>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport> {
-    let missing = |name: &str| StoreError::Mismatch {
-        path: settings.data_dir.clone(),
-        detail: format!("there is no {name} here: this is not the data directory of a store"),
-    };
     let names = disk
         .list(&settings.data_dir)
-        .map_err(|_| missing("directory"))?;
+        .map_err(|error| StoreError::io("open the directory", &settings.data_dir, &error))?;
+    let missing = || StoreError::Io {
+        op: "open",
+        path: settings.data_dir.join(manifest::FILE_NAME),
+        kind: std::io::ErrorKind::NotFound,
+        message: "there is no database in this directory".to_owned(),
+    };
     if !names.iter().any(|name| name == manifest::FILE_NAME) {
-        return Err(missing(manifest::FILE_NAME));
+        recovery::require_new(&**disk, settings)?;
+        return Err(missing());
     }
     let dirs = [
         &*settings.data_dir,
         &*settings.wal_dir,
         &*settings.checkpoint_dir,
     ];
-    let _locks = recovery::lock_dirs(&**disk, &dirs)?;
-    let manifest =
-        Manifest::load(&**disk, &settings.data_dir)?.ok_or_else(|| missing(manifest::FILE_NAME))?;
+    let (_locks, unlocked) = recovery::lock_dirs_read_only(&**disk, &dirs)?;
+    let manifest = Manifest::load(&**disk, &settings.data_dir)?.ok_or_else(missing)?;
     let mut report = VerifyReport {
         checkpoint_lsn: manifest.checkpoint,
+        unlocked,
         ..Default::default()
     };
-    for dir in [&settings.wal_dir, &settings.checkpoint_dir] {
-        if let Err(fault) = identity::check(&**disk, dir, &manifest) {
+    for (role, dir) in identity::directories(settings) {
+        if let Err(fault) = identity::check(&**disk, role, dir, &manifest) {
             report.faults.push(fault);
         }
     }
+    // Without its directory each table and segment would be a fault of its own, and say less.
+    let is_there = |dir| disk.list(dir).is_ok();
+    let (has_log, has_tables) = (
+        is_there(&settings.wal_dir),
+        is_there(&settings.checkpoint_dir),
+    );
     let metas = manifest.levels.iter().flatten();
     let log_bytes = match manifest.log_start {
-        Some(start) => segment::list_segments(&**disk, &settings.wal_dir)?
+        Some(start) if has_log => segment::list_segments(&**disk, &settings.wal_dir)?
             .range(start..)
             .map(|(_, length)| length)
             .sum(),
-        None => 0,
+        _ => 0,
     };
     let total = metas.map(|meta| meta.bytes).sum::<u64>() + log_bytes;
-    verify_tables(settings, disk, &manifest, &mut report, &mut |done| {
-        progress(done, total)
-    });
-    verify_log(settings, disk, &manifest, &mut report);
+    if has_tables {
+        verify_tables(settings, disk, &manifest, &mut report, &mut |done| {
+            progress(done, total)
+        });
+    }
+    if has_log {
+        verify_log(settings, disk, &manifest, &mut report);
+    }
     progress(total, total);
     Ok(report)
 }

@@ -196,7 +196,8 @@ impl Table {
 
     pub(super) fn bad_block(&self, handle: BlockHandle, error: DecodeError) -> StoreError {
         // The offset in an uncompressed block says little about the file: name the section.
-        StoreError::corrupt(&self.path, handle.offset, error.to_string())
+        let detail = format!("{} ({} bytes into this block)", error.what, error.offset);
+        StoreError::corrupt(&self.path, handle.offset, detail)
     }
 
     /// The block at `handle` if it is in the cache.

@@ -34,18 +34,18 @@ use crate::memtable::Memtable;
 use crate::observer::Observer;
 use crate::poison::PoisonLatch;
 use crate::read::version::{ReadPoint, Version, Versions};
-use crate::settings::Durability;
+use crate::settings::{Durability, WhoSyncs};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::txn::conflict::{ConflictSlots, KeyHash, KeyHasher};
 use crate::txn::counters::Counters;
 use crate::txn::gate::{Gate, Hold};
-use crate::txn::publish::SyncBy;
 use crate::txn::readers::Readers;
-use crate::txn::syncer::{Claim, Syncer};
+use crate::txn::syncer::Syncer;
 use crate::txn::ticket::{Duty, Need, Ticket};
 use crate::txn::trigger::Trigger;
 use crate::wal::buffer::LogBuffer;
 use crate::wal::frame;
+use crate::wal::supply::Supply;
 use crate::wal::writer::Log;
 
 /// A transaction ready for the section.
@@ -90,6 +90,10 @@ pub(crate) struct Section {
     pub(crate) log_thread_sleeps: bool,
     /// It does, for longer than an idle log may stay without its proof.
     pub(crate) log_thread_sleeps_long: bool,
+    /// What the records that are not written yet take in the log at most.
+    pub(crate) unwritten_bytes: u64,
+    /// What the current log segment takes beside what it was told of.
+    pub(crate) room_bytes: u64,
     /// What is in the buffer was left to the log thread, whatever the strategy.
     pub(crate) handed_over: bool,
     pub(crate) closed: bool,
@@ -111,6 +115,14 @@ pub(crate) struct LogState {
     pub(crate) last_write: Instant,
 }
 
+/// What a pipeline starts with of the log.
+pub(crate) struct LogParts {
+    /// `None` at `none`.
+    pub(crate) log: Option<Log>,
+    pub(crate) supply: Arc<Supply>,
+    pub(crate) who_syncs: WhoSyncs,
+}
+
 /// See the module. Shared by everything that commits, reads or maintains.
 pub(crate) struct Pipeline {
     pub(crate) marks: Watermarks,
@@ -122,6 +134,7 @@ pub(crate) struct Pipeline {
     pub(crate) section: Mutex<Section>,
     pub(crate) log: Mutex<LogState>,
     pub(crate) syncer: Syncer,
+    pub(crate) supply: Arc<Supply>,
     /// Wakes the log thread; goes with `section`.
     pub(crate) work: Condvar,
     pub(crate) observer: Arc<dyn Observer>,
@@ -130,6 +143,8 @@ pub(crate) struct Pipeline {
     /// Free bytes when writes are refused for lack of space, else `u64::MAX`.
     pub(crate) refusing_free_bytes: AtomicU64,
     pub(crate) disk_reserve_bytes: AtomicU64,
+    /// Free bytes as of the last look.
+    pub(crate) free_bytes: AtomicU64,
     /// What asks for a checkpoint from the write path.
     pub(crate) trigger: Trigger,
     level: AtomicU8,
@@ -143,11 +158,15 @@ impl Pipeline {
         last_lsn: Lsn,
         version: Version,
         counters: BTreeMap<u64, i64>,
-        log: Option<Log>,
-        syncer: Syncer,
+        log: LogParts,
         observer: Arc<dyn Observer>,
     ) -> Self {
         let now = Instant::now();
+        let LogParts {
+            log,
+            supply,
+            who_syncs,
+        } = log;
         Self {
             marks: Watermarks::default(),
             poison: PoisonLatch::default(),
@@ -166,6 +185,8 @@ impl Pipeline {
                 log_thread_sleeps: false,
                 log_thread_sleeps_long: false,
                 handed_over: false,
+                unwritten_bytes: 0,
+                room_bytes: log.as_ref().map_or(0, Log::room),
                 closed: false,
                 oldest_record: None,
             }),
@@ -177,12 +198,14 @@ impl Pipeline {
                 done: Vec::new(),
                 last_write: now,
             }),
-            syncer,
+            syncer: Syncer::new(who_syncs),
+            supply,
             work: Condvar::new(),
             observer,
             reservation: AtomicU64::new(0),
             refusing_free_bytes: AtomicU64::new(u64::MAX),
             disk_reserve_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(u64::MAX),
             trigger: Trigger::default(),
             level: AtomicU8::new(level as u8),
             late: Mutex::new(Vec::new()),
@@ -223,11 +246,23 @@ impl Pipeline {
     fn admit(&self, prepared: &Prepared) -> Result<()> {
         self.poison.check()?;
         self.gate.check()?;
-        let free_bytes = self.refusing_free_bytes.load(Ordering::Acquire);
-        if free_bytes != u64::MAX && prepared.writes.iter().any(|(_, value)| value.is_some()) {
+        let reserve_bytes = self.disk_reserve_bytes.load(Ordering::Acquire);
+        let refusing = self.refusing_free_bytes.load(Ordering::Acquire);
+        if refusing != u64::MAX && prepared.writes.iter().any(|(_, value)| value.is_some()) {
+            return Err(StoreError::DiskFull {
+                free_bytes: refusing,
+                reserve_bytes,
+            });
+        }
+        // A segment of its own is made for it when it is written, which must not fail then.
+        let free_bytes = self.free_bytes.load(Ordering::Relaxed);
+        let record_bytes = prepared.record.len() as u64;
+        if record_bytes > self.supply.segment_bytes
+            && free_bytes < record_bytes.saturating_add(reserve_bytes)
+        {
             return Err(StoreError::DiskFull {
                 free_bytes,
-                reserve_bytes: self.disk_reserve_bytes.load(Ordering::Acquire),
+                reserve_bytes,
             });
         }
         Ok(())
@@ -236,7 +271,7 @@ impl Pipeline {
     /// Commits in the section. On success everything of the transaction has its place in the log
     /// order; the ticket says when it may be acknowledged.
     pub(crate) fn commit(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         prepared: Prepared,
         ack: Option<Durability>,
         waker: Option<&Waker>,
@@ -281,15 +316,15 @@ impl Pipeline {
             .collect();
         let appended = self.append(&mut section, prepared, &hashes, ack, waker)?;
         drop(section);
-        Ok((value, self.ticket(appended, waker)))
+        Ok((value, Arc::clone(self).ticket(appended, waker)))
     }
 
-    fn ticket(self: &Arc<Self>, appended: Appended, waker: Option<&Waker>) -> Ticket {
+    fn ticket(self: Arc<Self>, appended: Appended, waker: Option<&Waker>) -> Ticket {
         if appended.wake_log_thread {
             self.work.notify_one();
         }
         Ticket {
-            pipeline: Arc::clone(self),
+            pipeline: self,
             lsn: appended.lsn,
             need: appended.need,
             registered: waker.cloned(),
@@ -301,73 +336,6 @@ impl Pipeline {
         }
     }
 
-    /// Claims what is in the buffer for who waits for `lsn`, unless that is not in it, or someone
-    /// else has claimed it.
-    pub(crate) fn claim(&self, lsn: Lsn) -> Option<Claim> {
-        if self.syncer.is_claimed() {
-            return None;
-        }
-        let section = lock(&self.section);
-        let in_buffer = section.buffer.first_lsn().is_some_and(|first| first <= lsn);
-        (in_buffer && !self.syncer.is_claimed()).then(|| self.syncer.claim())
-    }
-
-    /// Leaves what is in the buffer to the log thread, if `lsn` is still there.
-    pub(crate) fn hand_over(&self, lsn: Lsn) {
-        let mut section = lock(&self.section);
-        if section.buffer.first_lsn().is_some_and(|first| first <= lsn) {
-            section.handed_over = true;
-            self.work.notify_one();
-        }
-    }
-
-    /// The turn of who claimed the group. It writes and syncs it if the log's lock is free, else
-    /// `waker` is woken when it is. A failure reaches everyone by their tickets.
-    pub(crate) fn take_turn(&self, claim: Claim, waker: &Waker) {
-        if !self.syncer.stands(claim) {
-            return;
-        }
-        self.syncer.await_turn(claim, waker);
-        if let Some(mut state) = self.try_lock_log()
-            && self.syncer.stands(claim)
-        {
-            self.drive_as_committer(&mut state);
-        }
-    }
-
-    /// What a committer does of [`Pipeline::drive`]: neither a slow sync nor a change of segments
-    /// that has to wait for one.
-    pub(crate) fn drive_as_committer(&self, state: &mut LogState) {
-        let may_sync = self.syncer.committer_may_sync();
-        let waits = lock(&self.section).buffer.bytes();
-        let rotates = state.log.as_ref().is_some_and(|log| !log.has_room(waits));
-        if rotates && !may_sync {
-            self.hand_over(self.marks.appended());
-            return;
-        }
-        let sync = if may_sync {
-            SyncBy::Need
-        } else {
-            SyncBy::LogThread
-        };
-        // Everyone learns of it by the latch that it set.
-        let _ = self.drive(state, sync);
-    }
-
-    /// Lets a group gather, for half of the last one and at most one sync time, so never when
-    /// writers come one at a time.
-    pub(crate) fn gather(&self) {
-        let (wanted, longest) = self.syncer.gathering();
-        if wanted < 2 || self.level() != Durability::Full {
-            return;
-        }
-        let since = Instant::now();
-        let gathered = || self.marks.appended().0 - self.marks.written().0;
-        while gathered() < wanted && since.elapsed() < longest {
-            std::thread::yield_now();
-        }
-    }
-
     /// Looks at the log, or changes it, without writing.
     pub(crate) fn with_log<T>(&self, look: impl FnOnce(&mut LogState) -> T) -> T {
         look(&mut self.lock_log())
@@ -376,7 +344,7 @@ impl Pipeline {
     fn append(
         &self,
         section: &mut Section,
-        prepared: Prepared,
+        mut prepared: Prepared,
         hashes: &[KeyHash],
         ack: Option<Durability>,
         waker: Option<&Waker>,
@@ -399,17 +367,28 @@ impl Pipeline {
         {
             return Err(StoreError::LevelUnavailable { asked });
         }
+        if section.logging && prepared.record.is_empty() {
+            prepared.record = encode(&prepared);
+        }
+        let log_bytes = (prepared.record.len() + frame::OVERHEAD_BYTES) as u64;
+        if section.logging
+            && self.supply.is_starving()
+            && section.unwritten_bytes + log_bytes > section.room_bytes
+        {
+            // Before it is appended: what the log has taken must be written, or nobody can go on,
+            // not even the checkpoint that would give segments back.
+            self.gate.set(Hold::Segment, true);
+            return Err(StoreError::Busy {
+                reason: Hold::Segment.reason(),
+            });
+        }
         let effective = ack.map_or(level, |asked| asked.max(level));
         let need = Need::of(effective);
         section.next_lsn = lsn.next();
         let first_record = section.logging && section.buffer.is_empty();
         if section.logging {
-            if prepared.record.is_empty() {
-                let record = encode(&prepared);
-                section.buffer.push(lsn, &record);
-            } else {
-                section.buffer.push(lsn, &prepared.record);
-            }
+            section.buffer.push(lsn, &prepared.record);
+            section.unwritten_bytes += log_bytes;
             if section.oldest_record.is_none() {
                 section.oldest_record = Some(Instant::now());
             }

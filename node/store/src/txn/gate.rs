@@ -22,9 +22,17 @@ pub(crate) enum Hold {
     Runs = 4,
     /// The durable LSN reservation is used up.
     Reservation = 8,
+    /// The log's segment is full and the disk has no space for another one.
+    Segment = 16,
 }
 
-const ALL: [Hold; 4] = [Hold::LogBuffer, Hold::Memory, Hold::Runs, Hold::Reservation];
+const ALL: [Hold; 5] = [
+    Hold::LogBuffer,
+    Hold::Memory,
+    Hold::Runs,
+    Hold::Reservation,
+    Hold::Segment,
+];
 
 impl Hold {
     /// For [`StoreError::Busy`].
@@ -34,6 +42,7 @@ impl Hold {
             Hold::Memory => "memtables reached the memory budget",
             Hold::Runs => "too many sorted runs wait for compaction",
             Hold::Reservation => "the reservation of LSNs is being raised",
+            Hold::Segment => "the disk has no space for another log segment",
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod conflict;
 pub(crate) mod counters;
 pub(crate) mod driver;
 pub(crate) mod gate;
+pub(crate) mod pace;
 pub(crate) mod publish;
 pub(crate) mod readers;
 pub(crate) mod syncer;
@@ -165,7 +166,7 @@ impl Transaction {
         Ok(())
     }
 
-    pub(crate) fn prepare(self) -> Result<Prepared> {
+    pub(crate) fn prepare(self) -> Result<(Arc<Pipeline>, Prepared)> {
         self.check_sizes()?;
         let mut prepared = Prepared {
             read_lsn: self.point.lsn(),
@@ -178,7 +179,7 @@ impl Transaction {
         if self.pipeline.level() != Durability::None {
             prepared.record = commit::encode(&prepared);
         }
-        Ok(prepared)
+        Ok((self.pipeline, prepared))
     }
 
     /// Validates and commits. `ack` asks for a stronger level than the instance's for this
@@ -192,11 +193,11 @@ impl Transaction {
     /// [`StoreError::TooLarge`], [`StoreError::LevelUnavailable`], [`StoreError::Poisoned`],
     /// [`StoreError::Closed`].
     pub fn commit(self, ack: Option<Durability>, waker: Option<&Waker>) -> Result<Ticket> {
-        let pipeline = Arc::clone(&self.pipeline);
         if self.writes.is_empty() && self.counts.is_empty() {
-            return Ok(pipeline.wait_visible(self.point.lsn()));
+            return Ok(self.pipeline.wait_visible(self.point.lsn()));
         }
-        pipeline.commit(self.prepare()?, ack, waker)
+        let (pipeline, prepared) = self.prepare()?;
+        pipeline.commit(prepared, ack, waker)
     }
 }
 

@@ -113,7 +113,7 @@ impl Pipeline {
             return Ok(false);
         };
         self.poison.check()?;
-        let (mut chunks, urgent) = {
+        let (mut chunks, unwritten_bytes, urgent) = {
             let mut section = lock(&self.section);
             state.waiting.append(&mut section.waiting);
             state.deltas.append(&mut section.deltas);
@@ -121,14 +121,13 @@ impl Pipeline {
             let urgent = std::mem::take(&mut section.urgent);
             let chunks = section.buffer.take();
             section.handed_over = false;
-            self.syncer
-                .taken(chunks.iter().map(|chunk| u64::from(chunk.count)).sum());
+            self.syncer.taken();
             if section.log_thread_sleeps_long && !chunks.is_empty() {
                 // It has to prove this group once the log is idle.
                 section.log_thread_sleeps_long = false;
                 self.work.notify_one();
             }
-            (chunks, urgent)
+            (chunks, section.unwritten_bytes, urgent)
         };
         if self.gate.is_set(Hold::LogBuffer) {
             self.gate.set(Hold::LogBuffer, false);
@@ -146,7 +145,11 @@ impl Pipeline {
                 self.marks.set_durable(synced);
             }
             self.trigger.log_grew(log.written_bytes());
-            lock(&self.section).buffer.recycle(chunks);
+            let room_bytes = log.room();
+            let mut section = lock(&self.section);
+            section.unwritten_bytes -= unwritten_bytes;
+            section.room_bytes = room_bytes;
+            section.buffer.recycle(chunks);
         }
         let level = self.level();
         let wants_sync = sync == SyncBy::Now || urgent || level == Durability::Full;
@@ -163,13 +166,14 @@ impl Pipeline {
             let LogState { log: Some(log), .. } = state else {
                 return Ok(worked);
             };
-            let covered = self.marks.written();
+            let (covered, before) = (self.marks.written(), self.marks.durable());
             let started = Instant::now();
             log.sync().map_err(|error| self.fail_stop(error))?;
             let took = started.elapsed();
             self.observer.log_synced(took);
             self.syncer.synced(took);
             self.marks.set_durable(covered);
+            self.syncer.in_flight(self.marks.appended().0 - before.0);
             self.publish(state, level);
         }
         Ok(worked || wants_sync)

@@ -13,10 +13,13 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::lsn::Lsn;
 use crate::settings::{Durability, WhoSyncs};
 use crate::sync::{Mutex, lock};
+use crate::txn::commit::{LogState, Pipeline};
+use crate::txn::publish::SyncBy;
 
 /// A sync this short is done by committers…
 const FAST: Duration = Duration::from_micros(150);
@@ -24,6 +27,9 @@ const FAST: Duration = Duration::from_micros(150);
 const SLOW: Duration = Duration::from_micros(250);
 /// One sync counts as at most this, so that a single late one does not change who syncs.
 const MOST: Duration = Duration::from_micros(1000);
+
+/// Who gathers for longer than this leaves the processor to others.
+const WORTH_A_SLEEP: Duration = Duration::from_micros(200);
 
 /// Whether the committer's thread may stand still for a sync.
 const SYNC_IS_SLOW: u8 = 0;
@@ -38,7 +44,8 @@ pub(crate) struct Syncer {
     who: WhoSyncs,
     fast: AtomicU8,
     average_nanos: AtomicU64,
-    last_group: AtomicU64,
+    /// Transactions on their way when the last group was acknowledged, itself included.
+    in_flight: AtomicU64,
     /// The standing claim; changed inside the section only.
     claim: AtomicU64,
     claims: AtomicU64,
@@ -52,7 +59,7 @@ impl Syncer {
             who,
             fast: AtomicU8::new(SYNC_IS_SLOW),
             average_nanos: AtomicU64::new(0),
-            last_group: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
             claim: AtomicU64::new(0),
             claims: AtomicU64::new(0),
             claimant: Mutex::new(None),
@@ -93,20 +100,22 @@ impl Syncer {
         }
     }
 
-    /// A group of so many transactions was taken. Called inside the section: the claim on it ends.
-    pub(crate) fn taken(&self, transactions: u64) {
+    /// The group was taken. Called inside the section: the claim on it ends.
+    pub(crate) fn taken(&self) {
         self.claim.store(0, Ordering::Release);
-        if transactions > 0 {
-            self.last_group.store(transactions, Ordering::Relaxed);
-        }
     }
 
-    /// How many transactions are worth waiting for, and how long at most: half of the last group,
-    /// for one sync.
+    /// So many transactions are on their way, those that are acknowledged now included.
+    pub(crate) fn in_flight(&self, transactions: u64) {
+        self.in_flight.store(transactions, Ordering::Relaxed);
+    }
+
+    /// How many transactions are worth waiting for, and how long at most: most of those that were
+    /// on their way, as whoever was just answered is soon back, and half of a sync.
     pub(crate) fn gathering(&self) -> (u64, Duration) {
         let nanos = self.average_nanos.load(Ordering::Relaxed);
-        let wanted = self.last_group.load(Ordering::Relaxed) / 2;
-        (wanted, Duration::from_nanos(nanos))
+        let wanted = self.in_flight.load(Ordering::Relaxed) * 7 / 8;
+        (wanted, Duration::from_nanos(nanos / 2))
     }
 
     /// Whether someone claimed what is in the buffer. Without the section it can only err for a
@@ -142,6 +151,78 @@ impl Syncer {
             return None;
         }
         lock(&self.claimant).take().map(|(_, waker)| waker)
+    }
+}
+
+impl Pipeline {
+    /// Claims what is in the buffer for who waits for `lsn`, unless that is not in it, or someone
+    /// else has claimed it.
+    pub(crate) fn claim(&self, lsn: Lsn) -> Option<Claim> {
+        if self.syncer.is_claimed() {
+            return None;
+        }
+        let section = lock(&self.section);
+        let in_buffer = section.buffer.first_lsn().is_some_and(|first| first <= lsn);
+        (in_buffer && !self.syncer.is_claimed()).then(|| self.syncer.claim())
+    }
+
+    /// Leaves what is in the buffer to the log thread, if `lsn` is still there.
+    pub(crate) fn hand_over(&self, lsn: Lsn) {
+        let mut section = lock(&self.section);
+        if section.buffer.first_lsn().is_some_and(|first| first <= lsn) {
+            section.handed_over = true;
+            self.work.notify_one();
+        }
+    }
+
+    /// The turn of who claimed the group. It writes and syncs it if the log's lock is free, else
+    /// `waker` is woken when it is. A failure reaches everyone by their tickets.
+    pub(crate) fn take_turn(&self, claim: Claim, waker: &Waker) {
+        if !self.syncer.stands(claim) {
+            return;
+        }
+        self.syncer.await_turn(claim, waker);
+        if let Some(mut state) = self.try_lock_log()
+            && self.syncer.stands(claim)
+        {
+            self.drive_as_committer(&mut state);
+        }
+    }
+
+    /// What a committer does of [`Pipeline::drive`]: neither a slow sync nor a change of segments
+    /// that has to wait for one.
+    pub(crate) fn drive_as_committer(&self, state: &mut LogState) {
+        let may_sync = self.syncer.committer_may_sync();
+        let waits = lock(&self.section).buffer.bytes();
+        let rotates = state.log.as_ref().is_some_and(|log| !log.has_room(waits));
+        if rotates && !may_sync {
+            self.hand_over(self.marks.appended());
+            return;
+        }
+        let sync = if may_sync {
+            SyncBy::Need
+        } else {
+            SyncBy::LogThread
+        };
+        // Everyone learns of it by the latch that it set.
+        let _ = self.drive(state, sync);
+    }
+
+    /// Lets a group gather, so never when writers come one at a time.
+    pub(crate) fn gather(&self) {
+        let (wanted, longest) = self.syncer.gathering();
+        if wanted < 2 || self.level() != Durability::Full {
+            return;
+        }
+        let since = Instant::now();
+        let gathered = || self.marks.appended().0 - self.marks.written().0;
+        while gathered() < wanted && since.elapsed() < longest {
+            if longest > WORTH_A_SLEEP {
+                std::thread::sleep(WORTH_A_SLEEP / 4);
+            } else {
+                std::thread::yield_now();
+            }
+        }
     }
 }
 
@@ -189,7 +270,7 @@ mod tests {
         let syncer = Syncer::new(WhoSyncs::Committer);
         let (old, new) = (Arc::<Counts>::default(), Arc::<Counts>::default());
         let first = syncer.claim();
-        syncer.taken(1);
+        syncer.taken();
         let second = syncer.claim();
         assert!(!syncer.stands(first) && syncer.stands(second));
         syncer.await_turn(second, &Arc::clone(&new).into());

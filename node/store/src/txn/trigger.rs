@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::memory::MemoryPlan;
 use crate::sync::{Condvar, Mutex, lock};
+use crate::txn::pace;
 
 /// See the module.
 #[derive(Default)]
@@ -15,6 +16,10 @@ pub(crate) struct Trigger {
     hold_bytes: AtomicU64,
     /// Bytes of sealed memtables that are not flushed yet.
     sealed_bytes: AtomicU64,
+    /// Bytes of all memtables as of the last write.
+    held_bytes: AtomicU64,
+    /// Tables of level 0.
+    runs: AtomicU64,
     max_wal_bytes: AtomicU64,
     /// Bytes of log written when the last checkpoint sealed its memtable.
     log_bytes_at_seal: AtomicU64,
@@ -31,12 +36,27 @@ impl Trigger {
 
     /// The active memtable holds this much now. True if writers must be held back.
     pub(crate) fn memtable_grew(&self, active_bytes: u64) -> bool {
+        let held_bytes = active_bytes + self.sealed_bytes.load(Ordering::Relaxed);
+        self.held_bytes.store(held_bytes, Ordering::Relaxed);
         if active_bytes < self.seal_bytes.load(Ordering::Relaxed) {
             return false;
         }
         self.ask();
-        let sealed_bytes = self.sealed_bytes.load(Ordering::Relaxed);
-        active_bytes + sealed_bytes >= self.hold_bytes.load(Ordering::Relaxed)
+        held_bytes >= self.hold_bytes.load(Ordering::Relaxed)
+    }
+
+    /// There are this many tables of level 0.
+    pub(crate) fn set_runs(&self, runs: u64) {
+        self.runs.store(runs, Ordering::Relaxed);
+    }
+
+    /// How long a writer waits before his next write.
+    pub(crate) fn delay(&self) -> Duration {
+        pace::delay(
+            self.held_bytes.load(Ordering::Relaxed),
+            self.hold_bytes.load(Ordering::Relaxed),
+            self.runs.load(Ordering::Relaxed),
+        )
     }
 
     /// The log wrote this many bytes so far.
@@ -57,7 +77,10 @@ impl Trigger {
 
     /// The sealed memtables are in tables.
     pub(crate) fn flushed(&self) {
-        self.sealed_bytes.store(0, Ordering::Relaxed);
+        let sealed_bytes = self.sealed_bytes.swap(0, Ordering::Relaxed);
+        let held_bytes = self.held_bytes.load(Ordering::Relaxed);
+        let left = held_bytes.saturating_sub(sealed_bytes);
+        self.held_bytes.store(left, Ordering::Relaxed);
     }
 
     /// Asks for a checkpoint soon.

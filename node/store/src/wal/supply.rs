@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::disk::Disk;
@@ -27,6 +28,8 @@ pub(crate) struct Supply {
     pub(crate) dir: PathBuf,
     pub(crate) store_id: u128,
     pub(crate) segment_bytes: u64,
+    /// No segment is ready and the disk has no space for one.
+    starving: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -65,6 +68,7 @@ impl Supply {
             dir,
             store_id,
             segment_bytes,
+            starving: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -169,6 +173,11 @@ impl Supply {
         }
     }
 
+    /// Whether no segment is ready because the disk has no space for one.
+    pub(crate) fn is_starving(&self) -> bool {
+        self.starving.load(Ordering::Acquire)
+    }
+
     /// Takes segments that nothing needs any more. All but a few are removed.
     pub(crate) fn retire(&self, old: Vec<(PathBuf, u64)>) {
         let mut surplus = Vec::new();
@@ -211,9 +220,11 @@ impl Supply {
                 Ok(segment) => {
                     state.ready = Some(segment);
                     state.last_error = None;
+                    self.starving.store(false, Ordering::Release);
                     self.changed.notify_all();
                 }
                 Err(error) => {
+                    self.starving.store(error.is_no_space(), Ordering::Release);
                     state.last_error = Some(error);
                     self.changed.notify_all();
                     let waited = self.changed.wait_timeout(state, RETRY);

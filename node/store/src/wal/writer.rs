@@ -218,6 +218,12 @@ impl Log {
         Ok(())
     }
 
+    /// Bytes of frames that the current segment still takes.
+    pub(crate) fn room(&self) -> u64 {
+        let sealed = self.offset + frame::SEAL_BYTES as u64;
+        self.segment.capacity.saturating_sub(sealed)
+    }
+
     /// Whether records of so many bytes fit without a change of segments.
     pub(crate) fn has_room(&self, record_bytes: usize) -> bool {
         let frames = record_bytes / limits::FRAME_TARGET_BYTES * 2 + 1;

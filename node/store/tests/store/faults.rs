@@ -8,7 +8,7 @@ use std::time::Duration;
 use godb_store::disk::fault::{Failure, Rule};
 use godb_store::disk::sim::LossVariant;
 use godb_store::disk::{CallKind, Disk, FaultDisk, SimDisk, Space};
-use godb_store::{Durability, Io, Store, StoreError};
+use godb_store::{Durability, Io, Store, StoreError, WhoSyncs};
 
 use crate::harness::{get, key, open_with, put};
 use crate::oracle::{Oracle, value};
@@ -345,6 +345,109 @@ fn a_disk_that_fills_refuses_writes_takes_deletes_and_comes_back() {
         let store = open_with(&on(&sim), &small(Durability::Full)).unwrap();
         assert_eq!(get(&store, &key(2)), None);
         assert_eq!(get(&store, &key(3)).as_deref(), Some("after"));
+    });
+}
+
+/// Table syncs are so late that writers would run into a bound at once.
+#[test]
+fn writers_slow_down_before_a_bound_stops_them() {
+    watched(|| {
+        let (_, fault, disk) = faulty();
+        let store = open_with(&disk, &small(Durability::Os)).unwrap();
+        let late = Rule::on(CallKind::SyncData).path("/table-");
+        fault.add(late.delay(Duration::from_millis(700)));
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        let mut busy = 0;
+        let mut waits = Vec::new();
+        for n in 0.. {
+            let since = std::time::Instant::now();
+            if since > until {
+                break;
+            }
+            let delay = store.delay();
+            std::thread::sleep(delay);
+            let mut transaction = store.begin();
+            transaction.put(key(n), vec![7; 20_000].into());
+            match transaction.commit(None, None) {
+                Ok(ticket) => assert!(ticket.wait().is_ok()),
+                Err(StoreError::Busy { .. }) => {
+                    busy += 1;
+                    godb_store::block_on(store.writable()).unwrap();
+                }
+                Err(error) => panic!("{error}"),
+            }
+            waits.push((delay, since.elapsed()));
+        }
+        let longest = waits.iter().map(|(_, took)| *took).max().unwrap();
+        let between = |least, most| {
+            let (least, most) = (Duration::from_micros(least), Duration::from_micros(most));
+            waits
+                .iter()
+                .filter(|(delay, _)| (least..most).contains(delay))
+                .count()
+        };
+        let steps = [
+            between(0, 1),
+            between(100, 1000),
+            between(1000, 10_000),
+            between(10_000, 100_000),
+        ];
+        let told = format!("{steps:?}, busy {busy}, longest {longest:?}");
+        assert!(
+            steps.iter().all(|writes| *writes > 0),
+            "not gradual: {told}"
+        );
+        assert!(
+            busy <= waits.len() / 100,
+            "stopped and not slowed down: {told}"
+        );
+        assert!(longest < Duration::from_secs(10), "{told}");
+    });
+}
+
+#[test]
+fn a_checkpoint_gives_segments_back_while_the_log_finds_no_space() {
+    watched(|| {
+        for who_syncs in [WhoSyncs::LogThread, WhoSyncs::Committer] {
+            let (sim, fault, disk) = faulty();
+            let mut settings = small(Durability::Full);
+            settings.who_syncs = who_syncs;
+            // Only what the test asks for, or the lack of segments.
+            settings.live.max_wal_bytes = 1 << 30;
+            settings.live.max_memory_bytes = 1 << 30;
+            let store = open_with(&disk, &settings).unwrap();
+            let oracle = Oracle::default();
+            let write = || {
+                let writes = |id| vec![(key(id as u64), Some(value(id, 0, 200_000)))];
+                oracle.commit(&store, writes, Durability::Full, None)
+            };
+            write().unwrap();
+            let create = Rule::on(CallKind::Create).path("/wal-");
+            let rule = fault.add(create.fail(Failure::Enospc));
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(|| (0..40).map(|_| write()).collect::<Vec<_>>());
+                let since = std::time::Instant::now();
+                let checkpoint = scope.spawn(|| {
+                    while fault.picked(rule) < 3 {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    store.checkpoint()
+                });
+                checkpoint.join().unwrap().unwrap();
+                for outcome in writer.join().unwrap() {
+                    outcome.unwrap();
+                }
+                let took = since.elapsed();
+                assert!(took < Duration::from_secs(20), "{who_syncs:?} {took:?}");
+            });
+            restarted(
+                &sim,
+                &oracle,
+                Durability::Full,
+                LossVariant::LoseUnsynced,
+                1,
+            );
+        }
     });
 }
 

@@ -208,14 +208,16 @@ fn cuts<T: Clone + Send + 'static>(
     std::mem::take(&mut *taken.lock().unwrap())
 }
 
+/// Content of the snapshots acknowledged as made, and names of those acknowledged as deleted.
+type Acknowledged = (BTreeMap<String, Content>, Vec<String>);
+
 #[test]
 fn a_power_cut_leaves_snapshots_whole_or_absent() {
     let (_, seed) = rounds();
     let disk = SimDisk::new();
     let store = open(&disk);
     fill(&store, 0, 60);
-    // Names acknowledged as made, and as deleted, with their content.
-    let done: Arc<Mutex<(BTreeMap<String, Content>, Vec<String>)>> = Arc::default();
+    let done: Arc<Mutex<Acknowledged>> = Arc::default();
     let taken = cuts(&disk, &done, || {
         for round in 0..3u64 {
             fill(&store, 60 + round * 20, 80 + round * 20);

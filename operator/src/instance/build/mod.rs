@@ -75,3 +75,6 @@ pub fn secret(valid: &Valid, name: String, data: BTreeMap<String, String>) -> Se
         ..Secret::default()
     }
 }
+
+#[cfg(test)]
+mod tests;
