@@ -1,6 +1,7 @@
 //! The engine through its public face, on a simulated disk.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test fails by panicking, also in what its tests share"
@@ -11,6 +12,9 @@ mod documents;
 mod finding;
 mod indexes;
 mod model;
+#[path = "../scripts/script.rs"]
+mod script;
+mod scripts;
 mod transfer;
 
 use std::path::Path;
