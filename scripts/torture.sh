@@ -5,15 +5,16 @@ source "$(dirname "$0")/env.sh"
 export GODB_TEST_ROUNDS="${ROUNDS:-200}"
 export GODB_TEST_SEED="${SEED:-$RANDOM$RANDOM}"
 export GODB_POWERCUT_ROUNDS="$GODB_TEST_ROUNDS"
+export GODB_ISOLATION_ROUNDS="$GODB_TEST_ROUNDS"
 export GODB_POWERCUT_SEED="$GODB_TEST_SEED"
 trap 'rc=$?; [ $rc -eq 0 ] || echo "failed; again: ROUNDS=$GODB_TEST_ROUNDS SEED=$GODB_TEST_SEED make torture"; exit $rc' EXIT
 started=$SECONDS
 echo "ROUNDS=$GODB_TEST_ROUNDS SEED=$GODB_TEST_SEED"
 
-# kill -9 and SIGTERM on the real binary.
+# kill -9, SIGTERM and isolation on the real binary.
 kills() {
   build_node release
-  "$CARGO" test --locked --release -p godb-tests --test node -- --nocapture kill9 shutdown
+  "$CARGO" test --locked --release -p godb-tests --test node -- --nocapture kill9 shutdown isolation
 }
 
 # Power cuts at every call, store and engine; the last line adds them up.

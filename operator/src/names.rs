@@ -10,7 +10,7 @@ pub const MANAGER: &str = "godb-operator";
 pub const CONTAINER: &str = "godb";
 /// Label that names the installation which looks after an object.
 pub const OPERATOR_LABEL: &str = "godb.dev/operator";
-/// On an instance: take over children of another installation.
+/// On an instance: the installation (NAMESPACE.NAME) that takes over children of another one.
 pub const ADOPT: &str = "godb.dev/adopt";
 /// On an instance: any new value is one orderly restart.
 pub const RESTART_AT: &str = "godb.dev/restart-at";

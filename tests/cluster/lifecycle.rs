@@ -90,7 +90,8 @@ fn the_first_document_comes_from_another_pod_and_outlives_the_operator() {
             .find(|event| event.starts_with("OperatorConflict"))
     });
     println!("{event}");
-    namespace.kubectl(&["annotate", "godbinstance", "people", "godb.dev/adopt=true"]);
+    let adopt = format!("godb.dev/adopt={}.second", namespace.name);
+    namespace.kubectl(&["annotate", "godbinstance", "people", &adopt]);
     people.patch(&json!({"engine": {"checkpointInterval": "20s"}}));
     people.wait_condition("ConfigApplied", "True");
     assert_eq!(people.life(), before);

@@ -8,6 +8,7 @@ use godb_tests::random::Random;
 use godb_tests::{NodeOptions, run_godb};
 use tempfile::TempDir;
 
+use crate::mount::ReadOnly;
 use crate::start::{on, refused_on, text};
 
 /// A stopped node's directory with some documents, a table and a log.
@@ -354,4 +355,24 @@ fn damage_of_the_catalogue_is_found_when_it_is_opened() {
     flip(bytes.len() * 3 / 4);
     let node = NodeOptions::new(&data).start();
     node.client().get("/collections/c/find?limit=1").expect(200);
+}
+
+#[test]
+fn verify_reads_what_cannot_be_written_and_export_says_to_copy_it() {
+    let (_dir, data) = stored();
+    let path = data.to_str().unwrap();
+    fs::remove_file(data.join("wal").join("LOCK")).unwrap();
+    let _read_only = ReadOnly::over(&data);
+    let verified = run_godb(&["verify", path]);
+    assert!(verified.status.success(), "{}", text(&verified));
+    let said = text(&verified);
+    assert!(said.contains("read without a lock ("), "{said}");
+    assert!(said.contains("wal/LOCK"), "{said}");
+    let exported = run_godb(&["export", "-c", "c", "--data-dir", path]);
+    assert_eq!(exported.status.code(), Some(77), "{}", text(&exported));
+    assert!(
+        text(&exported).contains("copy the directory"),
+        "{}",
+        text(&exported)
+    );
 }

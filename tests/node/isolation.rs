@@ -1,6 +1,7 @@
 //! Concurrent requests over HTTP are strictly serializable, at every level, over kills, checkpoints
 //! and changes of the level. What is claimed is in docs/isolation.md.
 
+mod scripts;
 mod sessions;
 
 use std::sync::atomic::Ordering;
@@ -16,6 +17,8 @@ use sessions::{Run, Session};
 const SESSIONS: usize = 8;
 /// Requests before the kill, and again after the restart.
 const REQUESTS: u64 = 2500;
+/// The same where documents are large.
+const LARGE_REQUESTS: u64 = 500;
 /// Of the readers between kills.
 const OBSERVER: usize = SESSIONS;
 /// Long before that, the sessions hang.
@@ -42,7 +45,7 @@ fn load(
     end: End,
     mut meanwhile: impl FnMut(&Node, u64) + Send,
 ) {
-    let target = run.answered.load(Ordering::Relaxed) + REQUESTS;
+    let target = run.answered.load(Ordering::Relaxed) + run.requests;
     let deadline = Instant::now() + LONGEST;
     run.stop.store(false, Ordering::Relaxed);
     std::thread::scope(|scope| {
@@ -97,11 +100,22 @@ fn histories(level: &'static str) {
         .arg("--checkpoint-interval")
         .arg("1s");
     let mut node = options.start();
-    let mut total = Stats::default();
+    let (mut total, mut least) = (Stats::default(), 0);
     for round in 0..rounds() {
         let about = format!("SEED={seed} round {round} at {level}");
-        // At `none` there is no log that could keep a single write.
-        let run = Run::new(format!("r{round}"), level != "none");
+        // Some with large documents, and fewer requests for them.
+        let (requests, padding_bytes) = match seed.wrapping_add(round) % 4 {
+            0 => (LARGE_REQUESTS, 12_000),
+            _ => (REQUESTS, 0),
+        };
+        least += requests;
+        let run = Run::new(
+            format!("r{round}"),
+            requests,
+            // At `none` there is no log that could keep a single write.
+            level != "none",
+            padding_bytes,
+        );
         let session = |number| Session::new(number, seed.wrapping_add(round * 65_537));
         let mut sessions: Vec<Session> = (0..SESSIONS).map(session).collect();
         let index = run.collection.clone();
@@ -135,7 +149,7 @@ fn histories(level: &'static str) {
         "isolation at {level}: {total}; {:.1} s",
         started.elapsed().as_secs_f64()
     );
-    let least = usize::try_from(REQUESTS * rounds()).unwrap();
+    let least = usize::try_from(least).unwrap();
     assert!(total.operations >= least, "the load was a load");
     assert!(
         total.write_write > least / 10
@@ -222,7 +236,7 @@ fn histories_while_the_level_changes() {
     println!("isolation while the level changes: SEED={seed}");
     let dir = TempDir::new().unwrap();
     let mut node = NodeOptions::new(dir.path().join("data")).start();
-    let run = Run::new("c".to_owned(), false);
+    let run = Run::new("c".to_owned(), REQUESTS, false, 0);
     let mut sessions: Vec<Session> = (0..SESSIONS).map(|n| Session::new(n, seed)).collect();
     let mut changes = 0;
     load(&mut node, &run, &mut sessions, End::Quiet, |node, tick| {
@@ -240,4 +254,77 @@ fn histories_while_the_level_changes() {
     );
     println!("isolation while the level changes, {changes} times: {stats}");
     assert!(changes > 3, "it changed");
+}
+
+/// A recorded history with one answer changed must be refused: so what is recorded is enough.
+#[test]
+fn planted_faults_are_found() {
+    const OF_A_KIND: usize = 3;
+    let seed = seed();
+    println!("planted faults: SEED={seed}");
+    let dir = TempDir::new().unwrap();
+    let mut node = NodeOptions::new(dir.path().join("data")).start();
+    let run = Run::new("c".to_owned(), 400, true, 0);
+    let mut sessions: Vec<Session> = (0..SESSIONS).map(|n| Session::new(n, seed)).collect();
+    load(&mut node, &run, &mut sessions, End::Quiet, |_, _| {});
+    let mut history = history(&sessions);
+    history.sort_by_key(|operation| operation.start);
+    let about = format!("SEED={seed}");
+    verify(&history, &about);
+    let finds = |place: usize, change: &dyn Fn(&mut Operation)| {
+        let mut changed = history.clone();
+        change(&mut changed[place]);
+        let (anomalies, _) = checker::check(&changed);
+        assert!(!anomalies.is_empty(), "{about}: {}", changed[place]);
+    };
+    let ended = |element, before: u64| {
+        let wrote = |operation: &&Operation| {
+            let mut changes = operation.changes.iter();
+            changes.any(
+                |(_, change)| matches!(change, Change::Append(list) if list.ends_with(&[element])),
+            )
+        };
+        let writer = history.iter().find(wrote);
+        writer.is_some_and(|writer| writer.end < before)
+    };
+    let (mut stale, mut twice, mut aborted, mut early) = (0, 0, 0, 0);
+    for (place, operation) in history.iter().enumerate() {
+        let read = operation.reads.first();
+        if let Some((_, Seen::List(list))) = read
+            && operation.changes.is_empty()
+            && list.len() > 1
+            && ended(list[list.len() - 1], operation.start)
+        {
+            // Without the newest write, which was acknowledged before; or with one twice.
+            if stale < OF_A_KIND {
+                stale += 1;
+                finds(place, &|operation| {
+                    if let Some((_, Seen::List(list))) = operation.reads.first_mut() {
+                        list.pop();
+                    }
+                });
+            }
+            if twice < OF_A_KIND {
+                twice += 1;
+                finds(place, &|operation| {
+                    if let Some((_, Seen::List(list))) = operation.reads.first_mut() {
+                        list.push(list[1]);
+                    }
+                });
+            }
+        }
+        if let Some(lsn) = lsn(operation) {
+            if aborted < OF_A_KIND && matches!(operation.changes[0].1, Change::Append(_)) {
+                aborted += 1;
+                finds(place, &|operation| operation.outcome = Outcome::Refused);
+            }
+            if early < OF_A_KIND && lsn > 1 && place > 100 {
+                early += 1;
+                finds(place, &|operation| {
+                    operation.outcome = Outcome::Done(Some(1))
+                });
+            }
+        }
+    }
+    assert_eq!([stale, twice, aborted, early], [OF_A_KIND; 4], "{about}");
 }

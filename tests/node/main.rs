@@ -22,6 +22,8 @@ mod memory;
 mod mount;
 mod readme;
 mod reference;
+#[path = "../../node/engine/tests/scripts/script.rs"]
+mod script;
 mod shared;
 mod shutdown;
 mod start;

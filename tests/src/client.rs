@@ -78,6 +78,11 @@ impl Client {
         }
     }
 
+    /// Whom it talks to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// GET.
     pub fn get(&mut self, target: &str) -> Response {
         self.request("GET", target, &[], b"")

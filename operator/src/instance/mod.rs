@@ -60,8 +60,8 @@ pub async fn reconcile(
     let observed = Box::pin(dereference::dereference(&context.client, &names)).await?;
     if let Some(other) = foreign(instance, &observed, &context.options.release) {
         let message = format!(
-            "its objects belong to the operator {other}; to take them over: kubectl annotate godbinstance {} {ADOPT}=true",
-            names.instance
+            "its objects belong to the operator {other}; to take them over: kubectl annotate --overwrite godbinstance {} {ADOPT}={}",
+            names.instance, context.options.release
         );
         context
             .say(instance, EventType::Warning, "OperatorConflict", message)
@@ -102,14 +102,15 @@ pub async fn reconcile(
     }
 }
 
-/// The installation that the children belong to, if it is another one and may not be replaced.
+/// The installation that the children belong to, if it is another one and may not be replaced. The
+/// annotation names who may: one that spoke of anybody would let two installations take turns.
 fn foreign(instance: &GoDbInstance, observed: &Observed, release: &str) -> Option<String> {
     let set = observed.stateful_set.as_ref()?;
     let owner = set.metadata.labels.as_ref()?.get(OPERATOR_LABEL)?;
     let adopted = instance
         .annotations()
         .get(ADOPT)
-        .is_some_and(|value| value == "true");
+        .is_some_and(|value| value == release);
     (owner != release && !adopted).then(|| owner.clone())
 }
 

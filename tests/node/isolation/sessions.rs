@@ -20,8 +20,12 @@ const OPEN: u64 = u64::MAX;
 /// What the sessions of one history share.
 pub struct Run {
     pub collection: String,
+    /// How many are to be answered before a kill or the end.
+    pub requests: u64,
     /// Whether writes may ask for the level `full`.
     pub asks_for_full: bool,
+    /// Added to every other document, so that pages and streams take more than one chunk.
+    padding: String,
     pub clock: Instant,
     elements: AtomicU32,
     /// Requests that were answered.
@@ -30,10 +34,17 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(collection: String, asks_for_full: bool) -> Self {
+    pub fn new(
+        collection: String,
+        requests: u64,
+        asks_for_full: bool,
+        padding_bytes: usize,
+    ) -> Self {
         Self {
             collection,
+            requests,
             asks_for_full,
+            padding: "x".repeat(padding_bytes),
             clock: Instant::now(),
             elements: AtomicU32::new(1),
             answered: AtomicU64::new(0),
@@ -47,6 +58,17 @@ impl Run {
 
     fn element(&self) -> Element {
         self.elements.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn document(&self, key: &str, element: Element) -> String {
+        let number: usize = key[1..].parse().unwrap();
+        let group = number % GROUPS;
+        let padding = if number.is_multiple_of(2) {
+            &self.padding
+        } else {
+            ""
+        };
+        format!("{{\"_id\":\"{key}\",\"g\":{group},\"p\":\"{padding}\",\"e{element}\":0}}")
     }
 
     fn path(&self, rest: &str) -> String {
@@ -309,7 +331,7 @@ impl Session {
 
     fn insert(&mut self, run: &Run, client: &mut Client) -> Result<(), NoAnswer> {
         let (key, element) = (self.key(), run.element());
-        let body = document(&key, element);
+        let body = run.document(&key, element);
         let changes = vec![(key.clone(), Change::Insert(element))];
         let target = run.path("");
         self.send(run, client, ("POST", &target, &body), changes, |answer| {
@@ -322,7 +344,7 @@ impl Session {
         let mut changes = Vec::new();
         for key in self.some_keys() {
             let element = run.element();
-            bodies.push(document(&key, element));
+            bodies.push(run.document(&key, element));
             changes.push((key, Change::Insert(element)));
         }
         let body = format!("{{\"documents\":[{}]}}", bodies.join(","));
@@ -347,7 +369,7 @@ impl Session {
     fn put(&mut self, run: &Run, client: &mut Client, replace: bool) -> Result<(), NoAnswer> {
         let (key, element) = (self.key(), run.element());
         let target = run.path(&format!("/documents/{key}"));
-        let body = document(&key, element);
+        let body = run.document(&key, element);
         if replace {
             let changes = vec![(key.clone(), Change::Replace(element))];
             return self.send(run, client, ("PUT", &target, &body), changes, |answer| {
@@ -393,12 +415,6 @@ impl Session {
             },
         )
     }
-}
-
-fn document(key: &str, element: Element) -> String {
-    let number: usize = key[1..].parse().unwrap();
-    let group = number % GROUPS;
-    format!("{{\"_id\":\"{key}\",\"g\":{group},\"e{element}\":0}}")
 }
 
 /// What an answer about one document says of it.

@@ -384,7 +384,7 @@ fn an_answer_that_is_not_what_was_written() {
 
 #[test]
 fn values_that_nobody_wrote_there() {
-    for list in [&[1, 77][..], &[1, 2], &[], &[3]] {
+    for list in [&[1, 77][..], &[1, 2], &[], &[3], &[1, 3, 3]] {
         let history = with([
             op(1, 3, 4).lsn(3).appends("x", &[3]),
             op(2, 5, 6).sees("x", list),

@@ -202,6 +202,11 @@ impl Finder<'_> {
             self.fault(Kind::Garbage, format!("{key} is empty for {operation}"));
             return false;
         }
+        let different: HashSet<&Element> = list.iter().collect();
+        if different.len() < list.len() {
+            self.fault(Kind::Garbage, format!("{key} has one twice: {operation}"));
+            return false;
+        }
         for (place, element) in list.iter().enumerate() {
             let Some(owner) = self.owners.get(element).filter(|owner| owner.key == key) else {
                 let text = format!("{key} has {element}, which nobody wrote, for {operation}");

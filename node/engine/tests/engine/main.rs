@@ -1,6 +1,7 @@
 //! The engine through its public face, on a simulated disk.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::cast_possible_truncation,
@@ -15,6 +16,9 @@ mod indexes;
 mod model;
 mod powercut;
 mod repair;
+#[path = "../scripts/script.rs"]
+mod script;
+mod scripts;
 mod transfer;
 
 use std::path::Path;

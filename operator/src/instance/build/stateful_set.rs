@@ -7,9 +7,9 @@ use k8s_openapi::api::apps::v1::{
     StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
-    HTTPGetAction, KeyToPath, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext,
-    PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction,
+    KeyToPath, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
     VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -222,7 +222,6 @@ fn container(valid: &Valid) -> Container {
         mount("data", DATA_MOUNT, false),
         mount("config", CONFIG_DIR, true),
         mount("admin", ADMIN_DIR, true),
-        mount("tmp", "/tmp", false),
     ];
     if spec.storage.wal.is_some() {
         mounts.push(mount("wal", WAL_DIR, false));
@@ -290,14 +289,6 @@ fn volumes(valid: &Valid) -> Vec<Volume> {
                     ..KeyToPath::default()
                 }]),
                 ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
-        Volume {
-            name: "tmp".to_owned(),
-            empty_dir: Some(EmptyDirVolumeSource {
-                size_limit: Some(Quantity("16Mi".to_owned())),
-                ..EmptyDirVolumeSource::default()
             }),
             ..Volume::default()
         },
