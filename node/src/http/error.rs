@@ -434,6 +434,8 @@ fn of_store(error: &StoreError) -> Kind {
         StoreError::Busy { .. } => Kind::TooManyRequests,
         StoreError::DiskFull { .. } => Kind::DiskFull,
         StoreError::TooLarge { .. } => Kind::TooLarge,
+        // The reserve was used up by whoever was at work at the same moment.
+        error if error.is_no_space() => Kind::DiskFull,
         _ => Kind::Internal,
     }
 }
@@ -441,6 +443,17 @@ fn of_store(error: &StoreError) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_without_space_is_a_full_disk() {
+        let full = StoreError::Io {
+            op: "write",
+            path: "tables/table-0000000001.sst".into(),
+            kind: std::io::ErrorKind::StorageFull,
+            message: "No space left on device (os error 28)".to_owned(),
+        };
+        assert_eq!(ApiError::from(EngineError::from(full)).kind, Kind::DiskFull);
+    }
 
     #[test]
     fn every_kind_has_one_row_and_a_name_of_its_own() {
