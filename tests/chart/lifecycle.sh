@@ -41,7 +41,6 @@ clean_up() {
   # In this order: a namespace that goes while a kind goes waits for minutes.
   kubectl delete namespace --ignore-not-found godb-system shop >/dev/null || true
   kubectl delete --ignore-not-found "$definition" >/dev/null || true
-  for image in "${images[@]}"; do ctr images rm "ghcr.io/godb/$image" >/dev/null 2>&1 || true; done
   rm -rf "$work"
   # As a Rust test says it, for whoever counts.
   if [ $rc -eq 0 ]; then printf 'test result: ok. %s passed; 0 failed\n' "$count"; else
