@@ -15,6 +15,7 @@
 mod audit;
 mod kube;
 mod load;
+mod proxy;
 
 mod images;
 mod instance;
@@ -23,6 +24,7 @@ mod release;
 mod kills;
 mod lifecycle;
 mod operator;
+mod outside;
 mod policies;
 mod quiet;
 mod readme;
