@@ -46,8 +46,8 @@ pub use recovery::repair::{KeptEntries, Loss, Lost, Repair};
 pub use recovery::verify::{VerifyReport, verify};
 pub use settings::{Components, Durability, LiveSettings, Settings, WhoSyncs};
 pub use snapshot::{
-    IncomingTable, MAX_NAME_BYTES as MAX_SNAPSHOT_NAME_BYTES, Receiver, SnapshotFile, SnapshotInfo,
-    SnapshotReader, SnapshotUsage, Snapshots,
+    DIR_NAME as SNAPSHOTS_DIR_NAME, IncomingTable, MAX_NAME_BYTES as MAX_SNAPSHOT_NAME_BYTES,
+    Receiver, SnapshotFile, SnapshotInfo, SnapshotReader, SnapshotUsage, Snapshots,
 };
 pub use stats::StoreStats;
 pub use store::Store;
