@@ -20,6 +20,7 @@ mod proxy;
 mod images;
 mod instance;
 mod release;
+mod rules;
 
 mod kills;
 mod lifecycle;

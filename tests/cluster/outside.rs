@@ -163,7 +163,7 @@ fn pods_made(people: &Instance<'_>) -> u64 {
         event["involvedObject"]["kind"] == "StatefulSet"
             && event["involvedObject"]["name"] == people.name.as_str()
             && event["reason"] == "SuccessfulCreate"
-            && word(&event["message"]).contains("create Pod")
+            && word(&event["message"]).contains("Create Pod ")
     });
     events
         .iter()
