@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use godb_store::disk::sim::LossVariant;
-use godb_store::disk::{Disk, SimDisk};
+use godb_store::disk::SimDisk;
 use godb_store::{SnapshotReader, Snapshots, StoreError};
 
 use crate::powercut::{on, rounds};
