@@ -1,5 +1,6 @@
 //! The godb operator: keeps GoDbInstances as their specs say.
 
+mod api_client;
 mod context;
 mod controllers;
 mod difference;
@@ -19,7 +20,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), Failure> {
-    let client = Client::try_default().await?;
+    let client = api_client::connect().await?;
     let metrics = Metrics::new()?;
     let listener = TcpListener::bind(options.metrics_listen)
         .await

@@ -30,7 +30,7 @@ fn client_pod(namespace: &Namespace, name: &str, arguments: &[&str], input: &str
             "--image-pull-policy=IfNotPresent",
             "--overrides",
             &overrides,
-            "--pod-running-timeout=60s",
+            "--pod-running-timeout=180s",
         ],
         input,
     )

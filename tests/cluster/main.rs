@@ -15,14 +15,17 @@
 mod audit;
 mod kube;
 mod load;
+mod proxy;
 
 mod images;
 mod instance;
 mod release;
+mod rules;
 
 mod kills;
 mod lifecycle;
 mod operator;
+mod outside;
 mod policies;
 mod quiet;
 mod readme;
