@@ -57,6 +57,8 @@ Examples:
       what is in force, and where each value came from
   godb import people.ndjson --collection people --url http://127.0.0.1:8080
   godb export --collection people --data-dir data > people.ndjson
+  godb snapshot pull --to /backup/db
+      a backup of a running node; `godb snapshot --help` has the rest
   godb verify data
   godb repair data --dry-run
       what of a damaged database can be kept; without --dry-run keeps it, and the files as they were

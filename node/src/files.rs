@@ -77,6 +77,11 @@ pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
+/// Makes a directory.
+pub fn create_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir(dir)
+}
+
 /// Gives a file or directory another name.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)

@@ -27,6 +27,7 @@ mod script;
 mod shared;
 mod shutdown;
 mod snapshots;
+mod snapshots_admin;
 mod snapshots_crash;
 mod start;
 mod transfer;

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use godb_store::disk::sim::LossVariant;
 use godb_store::disk::SimDisk;
+use godb_store::disk::sim::LossVariant;
 use godb_store::{SnapshotReader, Snapshots, StoreError};
 
 use crate::powercut::{on, rounds};
@@ -179,6 +179,7 @@ fn what_snapshots_pin_is_what_removing_them_frees() {
     assert_eq!((usage.snapshots, usage.pinned_bytes), (1, 0));
     assert!(usage.bytes > 0);
     fill(&store, 0, 60);
+    store.checkpoint().unwrap();
     store.compact().unwrap();
     let usage = store.snapshot_usage().unwrap();
     assert_eq!(usage.pinned_bytes, usage.bytes);
