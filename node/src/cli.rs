@@ -1,6 +1,8 @@
 //! The command line: what was asked for, read into types. Values of settings stay text here and
 //! are judged together with file and environment by [`crate::config`].
 
+mod snapshot;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -9,6 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
 use crate::config::{Config, FlagValue, Inputs, SETTINGS, legacy};
 use crate::exit;
+use crate::snapshot::SnapshotCommand;
 use crate::tools::{Directories, ExportOptions, Format, ImportOptions, RepairOptions, Target};
 
 /// What to do.
@@ -24,6 +27,8 @@ pub enum Command {
     Verify(Directories),
     /// Make a damaged data directory usable again.
     Repair(RepairOptions),
+    /// Take, list, carry, restore or remove snapshots.
+    Snapshot(SnapshotCommand),
     /// Documents from a file into a collection.
     Import(ImportOptions),
     /// Documents of a collection into a file.
@@ -101,6 +106,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             originals: path(sub, "originals"),
             dry_run: sub.get_flag("dry_run"),
         }),
+        Some(("snapshot", sub)) => Command::Snapshot(snapshot::command(sub).ok_or_else(|| {
+            root().error(ErrorKind::MissingSubcommand, "snapshot create, list, …?")
+        })?),
         Some(("import", sub)) => Command::Import(ImportOptions {
             file: path(sub, "file").unwrap_or_default(),
             collection: text(sub, "collection").unwrap_or_default(),
@@ -217,6 +225,7 @@ fn root() -> Clap {
         )
         .subcommand(verify())
         .subcommand(repair())
+        .subcommand(snapshot::definition())
         .subcommand(import())
         .subcommand(export());
     with_settings(command)

@@ -76,3 +76,19 @@ pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
 pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
+
+/// Gives a file or directory another name.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Two names change what they stand for, in one step.
+pub fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+}
+
+/// Takes a directory away with all that is in it.
+pub fn remove_all(dir: &Path) -> io::Result<()> {
+    fs::remove_dir_all(dir)
+}

@@ -14,6 +14,7 @@ mod metrics;
 mod serve;
 mod server;
 mod shutdown;
+mod snapshot;
 mod tools;
 
 use std::io::Write;
@@ -73,6 +74,7 @@ fn run(Invocation { command, warnings }: Invocation) -> Result<Exit, Failure> {
             print("the configuration is right\n")
         }
         Command::Verify(options) => tools::verify::run(&options),
+        Command::Snapshot(command) => snapshot::run(&command),
         Command::Repair(options) => tools::repair::run(&options),
         Command::Import(options) => tools::import::run(&options),
         Command::Export(options) => tools::export::run(&options),
@@ -85,7 +87,7 @@ fn warn(warnings: &[String], resolved: &Resolved) {
     }
 }
 
-fn print(text: &str) -> Result<Exit, Failure> {
+pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())

@@ -108,7 +108,7 @@ impl Memtable {
         }
     }
 
-    /// Adds one version. The caller is the only writer and never repeats (key, LSN).
+    /// Adds one version. Nobody ever repeats (key, LSN), and nobody reads it before its LSN is visible.
     pub(crate) fn insert(&self, key: Bytes, lsn: Lsn, value: Option<Bytes>) {
         let payload = key.len() + value.as_ref().map_or(0, Bytes::len);
         self.map.insert(VersionedKey { key, lsn }, value);

@@ -9,6 +9,7 @@
 )]
 
 mod embedded;
+mod library;
 mod load;
 mod null;
 mod process;
@@ -105,6 +106,15 @@ enum Command {
         /// An empty directory.
         directory: PathBuf,
     },
+    /// Reads, scans and sizes of the engine as a library.
+    Library {
+        /// How many documents.
+        documents: u64,
+        /// Seconds of one measurement.
+        seconds: f64,
+        /// An empty directory.
+        directory: PathBuf,
+    },
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -131,6 +141,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             std::thread::sleep(Duration::from_millis(50));
             return Ok(());
         }
+        Some(Command::Library {
+            documents,
+            seconds,
+            directory,
+        }) => {
+            let measure = Duration::from_secs_f64(seconds);
+            println!("{}", library::run_here(documents, measure, &directory)?);
+            return Ok(());
+        }
         None => {}
     }
     let samples = over_http(&arguments)?;
@@ -140,13 +159,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("{}", report::table(&samples));
     let alone = embedded(&arguments)?;
+    let library = match arguments.million {
+        0 => json!(null),
+        documents => library::run(&arguments.dir, documents, arguments.seconds)?,
+    };
     let scenarios = match arguments.million {
         0 => json!(null),
         documents => scenarios::run(&arguments, documents)?,
     };
     if let Some(out) = &arguments.out {
         let text = serde_json::to_string_pretty(
-            &json!({"http": report::json(&samples), "embedded": alone, "scenarios": scenarios}),
+            &json!({"http": report::json(&samples), "embedded": alone, "library": library, "scenarios": scenarios}),
         )?;
         std::fs::write(out, text)?;
         println!("written to {}", out.display());

@@ -7,6 +7,7 @@
 
 pub(crate) mod identity;
 pub mod repair;
+mod replay;
 pub(crate) mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,8 +25,8 @@ use crate::observer::Observer;
 use crate::settings::{Components, Durability, Settings};
 use crate::snapshot::restore;
 use crate::table::{self, BlockCache, Levels, Table};
-use crate::wal::frame::{self, FrameKind, Operation};
-use crate::wal::reader::{self, LogEnd, ReadPlan};
+use crate::wal::frame::{self, FrameKind};
+use crate::wal::reader::{LogEnd, ReadPlan};
 use crate::wal::segment::{self, FRAMES_OFFSET, Origin, SegmentHeader};
 use crate::wal::supply::{self, Supply};
 use crate::wal::writer::{Log, SealedSegment};
@@ -384,13 +385,8 @@ fn replay(
         checkpoint: manifest.checkpoint,
         durable: manifest.durable,
     };
-    let mut apply = |lsn, operation| match operation {
-        Operation::Put { key, value } => memtable.insert(key, lsn, Some(value)),
-        Operation::Delete { key } => memtable.insert(key, lsn, None),
-        Operation::Count { counter, delta } => memtable.applied(lsn, &[(counter, delta)]),
-    };
     let mut progress = |lsn, done, total| components.observer.recovery_progress(lsn, done, total);
-    reader::read_log(&plan, &mut apply, &mut progress)
+    replay::replay(&plan, memtable, &mut progress)
 }
 
 /// A log for this run: a fresh segment that continues what was read, and what the manifest must

@@ -1,12 +1,15 @@
 //! Open, write, close or crash, open again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use godb_store::disk::{Disk, RealDisk};
+use godb_store::disk::sim::LossVariant;
+use godb_store::disk::{Disk, RealDisk, SimDisk};
 use godb_store::{Direction, Durability, Io, KeyRange, Store, StoreError};
 
-use crate::harness::{delete, get, key, open_with, put, settings};
+use crate::harness::{Draw, batch, delete, get, key, on, open_with, put, settings, small};
+use crate::oracle::Oracle;
 
 fn real() -> (Arc<dyn Disk>, tempfile::TempDir) {
     (Arc::new(RealDisk::new()), tempfile::tempdir().unwrap())
@@ -129,7 +132,7 @@ fn crash_after_crash_with_and_without_writes_between_keeps_everything() {
             }
             if round % 5 == 4 {
                 // Long enough for the proof of the last group.
-                std::thread::sleep(std::time::Duration::from_millis(250));
+                std::thread::sleep(Duration::from_millis(250));
             }
         }
     }
@@ -231,7 +234,7 @@ fn levels_change_while_writers_go_on() {
                 };
                 store.reconfigure(live).unwrap();
                 assert_eq!(store.stats().durability, level);
-                std::thread::sleep(std::time::Duration::from_millis(30));
+                std::thread::sleep(Duration::from_millis(30));
             }
             done.store(true, std::sync::atomic::Ordering::Relaxed);
             for (writer, written) in writers.into_iter().map(|w| w.join().unwrap()).enumerate() {
@@ -261,4 +264,30 @@ fn levels_change_while_writers_go_on() {
             );
         }
     }
+}
+
+/// Longer than what recovery leaves to its calling thread, with keys in many versions and deletes.
+#[test]
+fn a_long_log_is_replayed_whole() {
+    let disk = SimDisk::new();
+    let mut settings = small(Durability::Os);
+    settings.live.max_memory_bytes = 256 << 20;
+    settings.live.max_wal_bytes = 256 << 20;
+    settings.live.checkpoint_interval = Duration::from_secs(3600);
+    let store = open_with(&on(&disk), &settings).unwrap();
+    let oracle = Oracle::default();
+    let mut draw = Draw(11);
+    for _ in 0..2500 {
+        let writes = |id| batch(&mut draw, id, 4, 300, 60);
+        oracle.commit(&store, writes, Durability::Os, None).unwrap();
+    }
+    let left = disk.image().survive(LossVariant::KeepAll, 1);
+    drop(store);
+    let again = open_with(&on(&left), &settings).unwrap();
+    let report = again.recovery_report();
+    assert!(report.transactions >= 2500, "all of it is replayed");
+    let promised = oracle.promised();
+    oracle
+        .check(&again, &promised, LossVariant::KeepAll)
+        .unwrap();
 }
