@@ -17,6 +17,7 @@ mod damage;
 mod disk_full;
 mod isolation;
 mod kill9;
+mod kind;
 mod load;
 mod memory;
 mod mount;
