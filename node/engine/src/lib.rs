@@ -67,4 +67,5 @@ pub use query::stream::DocumentStream;
 pub use repair::{KeptCollection, RepairReport, repair};
 pub use storage_engine::{CollectionInfo, IndexInfo, MemoryStats, StorageEngine};
 pub use transfer::TransferReport;
+pub use transfer::stream::{DatabaseItem, DatabaseStream};
 pub use write::{Replace, Write};
