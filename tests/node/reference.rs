@@ -166,6 +166,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("Catalogue", "node/engine/src/catalog.rs"),
     ("Cursors", "node/engine/src/query/cursor.rs"),
     ("A saved database", "node/engine/src/transfer.rs"),
+    ("An exported database", "node/src/archive.rs"),
 ];
 
 /// Links of rustdoc lead nowhere outside of it: `[`name`]` becomes `name`.
