@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod archive;
 mod contract;
 mod damage;
 mod disk_full;
