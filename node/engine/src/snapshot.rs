@@ -61,7 +61,9 @@ impl StorageEngine {
         if found.contents.is_none() {
             let created = is_new.then_some((created_at, took));
             let contents = Contents::of(&snapshots.read(name)?, created, &mut |_| {})?;
-            self.store().describe_snapshot(name, &contents.encode())?;
+            // Of two calls at once, the one that took it knows when that was.
+            let store = self.store();
+            store.describe_snapshot(name, &contents.encode(), is_new)?;
             found.contents = Some(contents);
         }
         found.info = info;
