@@ -66,10 +66,15 @@ pub fn create(path: &Path) -> io::Result<impl Write + use<>> {
     File::create(path)
 }
 
-/// Makes what was written to `from` durable and gives it the name `to`.
+/// Makes what was written to `from` durable and gives it the name `to`, which then is durable too.
 pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
-    fs::rename(from, to)
+    fs::rename(from, to)?;
+    let directory = match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
 }
 
 /// Takes a file away.

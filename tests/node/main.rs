@@ -12,11 +12,13 @@
 )]
 
 mod admin;
+mod archive;
 mod contract;
 mod damage;
 mod disk_full;
 mod isolation;
 mod kill9;
+mod kind;
 mod load;
 mod memory;
 mod mount;
