@@ -62,7 +62,10 @@ pub fn start(
         guard,
     ));
     let router = super::router(state.clone());
-    let connections = Connections::new(resolved.config.send_timeout, metrics.connections("admin"));
+    let connections = Connections::new(
+        resolved.config.connection_times(),
+        metrics.connections("admin"),
+    );
     std::thread::Builder::new()
         .name("godb-admin".to_owned())
         .spawn(move || {
