@@ -9,6 +9,7 @@
     reason = "tests: to panic is how they fail, and their counts are small"
 )]
 
+mod every_call;
 mod failing_disk;
 mod faults;
 mod harness;
@@ -21,3 +22,4 @@ mod oracle;
 mod powercut;
 mod snapshots;
 mod syncer;
+mod workloads;
