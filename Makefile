@@ -27,7 +27,7 @@ fmt: ## Format the sources
 bench: ## HTTP beside the null server in interleaved rounds, then the engine alone
 	@scripts/bench.sh
 
-torture: ## kill -9, power cuts and 10,000 damages for as long as you like: ROUNDS=200 SEED=7 PARTS="kills cuts damage"
+torture: ## kill -9, power cuts, failing calls, 10,000 damages, for as long as you like: ROUNDS=200 SEED=7 PARTS="kills cuts faults damage"
 	@scripts/torture.sh
 
 fuzz: ## libFuzzer over every decoder: SECONDS_EACH=60 TARGETS="frame json"

@@ -242,8 +242,9 @@ impl Manifest {
     /// Makes this the manifest. When it returns, it is durable.
     ///
     /// # Errors
-    /// Before the rename nothing has changed; [`StoreFailure::Unknown`] means that either one may
-    /// be found after a crash, so nothing that only one of them names may be touched.
+    /// Before the rename nothing has changed, nor by one that left its source;
+    /// [`StoreFailure::Unknown`] means that either one may be found after a crash, so nothing that
+    /// only one of them names may be touched.
     pub(crate) fn store(&self, disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreFailure> {
         self.store_as(disk, data_dir, FILE_NAME, STAGING_NAME)
     }
@@ -273,10 +274,18 @@ impl Manifest {
                 .open(&staging, OpenMode::Create)
                 .map_err(io("create"))?;
             file.write_all_at(&self.encode(), 0).map_err(io("write"))?;
-            file.sync_data().map_err(io("sync"))?;
-            disk.rename(&staging, &path).map_err(io("rename"))
+            file.sync_data().map_err(io("sync"))
         })();
         staged.map_err(StoreFailure::Unchanged)?;
+        if let Err(error) = disk.rename(&staging, &path) {
+            let error = io("rename")(error);
+            // A rename can fail and be done all the same, as on a network or a failing drive. It
+            // was not while its source is there.
+            return Err(match disk.open(&staging, OpenMode::Read) {
+                Ok(_) => StoreFailure::Unchanged(error),
+                Err(_) => StoreFailure::Unknown(error),
+            });
+        }
         disk.sync_dir(dir)
             .map_err(|error| StoreFailure::Unknown(io("sync the directory of")(error)))
     }

@@ -7,9 +7,12 @@
 //! number of schedules of each test. A failing one is printed and can be replayed.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,6 +81,34 @@ fn pipeline(level: Durability, who_syncs: WhoSyncs, supply: &Arc<Supply>) -> Arc
     Arc::new(pipeline)
 }
 
+struct LogThread {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl LogThread {
+    fn start(pipeline: &Arc<Pipeline>, level: Durability) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (pipeline, told) = (Arc::clone(pipeline), Arc::clone(&stop));
+        let thread = thread::spawn(move || {
+            let live = LiveSettings {
+                durability: level,
+                memory_write_delay: Duration::ZERO,
+                ..LiveSettings::default()
+            };
+            driver::run(&pipeline, &|| live.clone(), &told);
+        });
+        Self { stop, thread }
+    }
+
+    fn end(self, pipeline: &Pipeline) {
+        self.stop.store(true, Ordering::Release);
+        drop(lock(&pipeline.section));
+        pipeline.work.notify_all();
+        self.thread.join().unwrap();
+    }
+}
+
 /// Writers that commit and wait beside the log thread, and readers of what is visible.
 fn committing(
     level: Durability,
@@ -89,18 +120,7 @@ fn committing(
 ) {
     let supply = supply(segment);
     let pipeline = pipeline(level, who_syncs, &supply);
-    let stop = Arc::new(AtomicBool::new(false));
-    let log_thread = {
-        let (pipeline, stop) = (Arc::clone(&pipeline), Arc::clone(&stop));
-        thread::spawn(move || {
-            let live = LiveSettings {
-                durability: level,
-                memory_write_delay: Duration::ZERO,
-                ..LiveSettings::default()
-            };
-            driver::run(&pipeline, &|| live.clone(), &stop);
-        })
-    };
+    let log_thread = LogThread::start(&pipeline, level);
     let reader = {
         let pipeline = Arc::clone(&pipeline);
         thread::spawn(move || {
@@ -147,10 +167,7 @@ fn committing(
         committer.join().unwrap();
     }
     reader.join().unwrap();
-    stop.store(true, Ordering::Release);
-    drop(lock(&pipeline.section));
-    pipeline.work.notify_all();
-    log_thread.join().unwrap();
+    log_thread.end(&pipeline);
     assert_eq!(pipeline.marks.appended(), Lsn(writers * commits));
 }
 
@@ -168,6 +185,45 @@ fn who_commits_is_woken_once_it_is_written() {
     explore("os", 1000, || {
         committing(Durability::Os, WhoSyncs::LogThread, 2, 2, 10, 1 << 16);
     });
+}
+
+/// One commit whose group is published before, while or after its waiter registers. No later group
+/// comes that would wake who was missed.
+fn waits_late(level: Durability, who_syncs: WhoSyncs, polled_before: bool) {
+    let supply = supply(1 << 16);
+    let pipeline = pipeline(level, who_syncs, &supply);
+    let log_thread = LogThread::start(&pipeline, level);
+    let point = pipeline.read_appended();
+    let mut transaction = Transaction::new(Arc::clone(&pipeline), point);
+    transaction.put(Bytes::from("a"), Bytes::from("v"));
+    let mut ticket = transaction.commit(None, None).unwrap();
+    thread::yield_now();
+    // Another task polled it, and handed it on.
+    let polled = polled_before.then(|| {
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(&mut ticket).poll(&mut context)
+    });
+    let lsn = match polled {
+        Some(Poll::Ready(outcome)) => outcome,
+        Some(Poll::Pending) | None => future::block_on(ticket),
+    };
+    assert_eq!(lsn.unwrap(), Lsn(1));
+    log_thread.end(&pipeline);
+}
+
+#[test]
+fn who_waits_for_what_was_published_meanwhile_is_ready_or_woken() {
+    for (level, who) in [
+        (Durability::Full, WhoSyncs::LogThread),
+        (Durability::Os, WhoSyncs::LogThread),
+        (Durability::Full, WhoSyncs::Committer),
+    ] {
+        for polled_before in [false, true] {
+            explore("late waiter", 1000, move || {
+                waits_late(level, who, polled_before);
+            });
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use godb_store::disk::fault::{Failure, Rule};
 use godb_store::disk::{CallKind, Disk, FaultDisk, SimDisk};
 use godb_store::{Durability, StoreError};
 
-use crate::harness::{key, open_with, put, settings};
+use crate::harness::{get, key, open_with, put, settings};
 
 fn faulty() -> (FaultDisk, Arc<dyn Disk>) {
     let faults = FaultDisk::over_sim(SimDisk::new());
@@ -115,4 +115,37 @@ fn tables_that_no_manifest_came_to_name_give_their_space_back() {
     store.checkpoint().unwrap();
     store.compact().unwrap();
     come_to_what_counts();
+}
+
+/// It names tables that may not be given back, and the one before it may not be counted on.
+#[test]
+fn a_manifest_whose_rename_failed_and_was_done_stops_the_store_and_keeps_its_tables() {
+    for with_log in [true, false] {
+        let (faults, disk) = faulty();
+        let level = if with_log {
+            Durability::Full
+        } else {
+            Durability::None
+        };
+        let settings = settings("/db", level);
+        let store = open_with(&disk, &settings).unwrap();
+        put(&store, &key(1), "v").unwrap();
+        faults.add(
+            Rule::on(CallKind::Rename)
+                .path("MANIFEST")
+                .nth(1)
+                .fail(Failure::Eio)
+                .after_effect(),
+        );
+        assert!(store.checkpoint().is_err());
+        faults.clear();
+        let refused = put(&store, &key(2), "v");
+        assert!(
+            matches!(refused, Err(StoreError::Poisoned { .. })),
+            "{refused:?}"
+        );
+        drop(store);
+        let store = open_with(&disk, &settings).unwrap();
+        assert_eq!(get(&store, &key(1)).as_deref(), Some("v"));
+    }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod carried;
+mod every_call;
 mod failing_disk;
 mod faults;
 mod harness;
@@ -22,3 +23,4 @@ mod oracle;
 mod powercut;
 mod snapshots;
 mod syncer;
+mod workloads;

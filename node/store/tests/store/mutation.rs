@@ -9,7 +9,8 @@ use godb_store::disk::{CallKind, SimDisk};
 
 use crate::harness::{key, open_with};
 use crate::oracle::{Oracle, value};
-use crate::powercut::{Cuts, batches_with_checkpoints, failures, on, rounds, small};
+use crate::powercut::{Cuts, failures, on, rounds, small};
+use crate::workloads::{Run, batches_with_checkpoints};
 
 /// Runs the workload at `full` with the syncs of `kind` on `path` doing nothing.
 fn must_go_red(kind: CallKind, path: &str) {
@@ -20,7 +21,7 @@ fn must_go_red(kind: CallKind, path: &str) {
     let oracle = Oracle::default();
     let cuts = Cuts::watch(&disk, &oracle);
     let store = open_with(&on(&disk), &settings).unwrap();
-    batches_with_checkpoints(&store, &oracle, seed);
+    batches_with_checkpoints(&Run::new(&store, &oracle), seed);
     store.close().unwrap();
     disk.clear_hook();
     assert!(

@@ -9,11 +9,15 @@ use std::time::Instant;
 
 use godb_store::disk::sim::{Image, LossVariant, Moment};
 use godb_store::disk::{CallKind, SimDisk};
-use godb_store::{Durability, LiveSettings, Settings, Store};
+use godb_store::{Durability, Settings, Store};
 
 use crate::harness::open_with;
 pub use crate::harness::{Draw, batch, on, rounds, small};
 use crate::oracle::{Oracle, Promised};
+use crate::workloads::{
+    Run, batches_with_checkpoints, changes_of_level, overwrites_and_deletes_with_compaction,
+    writers_of_hot_keys,
+};
 
 /// Reopened cuts of one workload and round in the quick set.
 pub const QUICK_CUTS: usize = 150;
@@ -217,7 +221,7 @@ pub fn prove(
     crossed: &[&str],
     cuts_per_round: usize,
     settings: &Settings,
-    workload: impl Fn(&Store, &Oracle, u64),
+    workload: impl Fn(&Run, u64),
 ) {
     let (rounds, seed) = rounds();
     for seed in seed..seed + rounds {
@@ -226,7 +230,9 @@ pub fn prove(
         let cuts = Cuts::watch(&disk, &oracle);
         let store = open_with(&on(&disk), settings).unwrap();
         assert!(cuts.readers.set(store.clone()).is_ok());
-        workload(&store, &oracle, seed);
+        let run = Run::new(&store, &oracle);
+        workload(&run, seed);
+        assert!(run.failed().is_empty(), "{name}: {:?}", run.failed());
         store.close().unwrap();
         disk.clear_hook();
         let calls = cuts.calls.lock().unwrap().clone();
@@ -258,25 +264,6 @@ pub const LOG: [&str; 5] = [
     "SyncDir log directory",
     "Rename manifest",
 ];
-
-pub fn batches_with_checkpoints(store: &Store, oracle: &Oracle, seed: u64) {
-    let level = store.live_settings().durability;
-    let mut draw = Draw(seed);
-    for n in 0..60u64 {
-        let parts = 1 + draw.below(4);
-        let length = 20_000 + draw.below(40_000) as usize;
-        let writes = |id| batch(&mut draw, id, parts, 100, length);
-        oracle.commit(store, writes, level, None).unwrap();
-        match n % 20 {
-            9 => {
-                let report = store.checkpoint().unwrap();
-                oracle.cover(report.lsn);
-            }
-            15 => oracle.flush(store).unwrap(),
-            _ => {}
-        }
-    }
-}
 
 #[test]
 fn batches_over_rotation_and_recycling_survive_at_full() {
@@ -388,22 +375,7 @@ fn overwrites_and_deletes_survive_compaction() {
         &crossed,
         EVERY_CUT,
         &small(Durability::Full),
-        |store, oracle, seed| {
-            let mut draw = Draw(seed);
-            for n in 0..48u64 {
-                let parts = 1 + draw.below(5);
-                let writes = |id| batch(&mut draw, id, parts, 20, 900);
-                oracle
-                    .commit(store, writes, Durability::Full, None)
-                    .unwrap();
-                if n % 6 == 5 {
-                    store.checkpoint().unwrap();
-                }
-                if n % 24 == 23 {
-                    store.compact().unwrap();
-                }
-            }
-        },
+        overwrites_and_deletes_with_compaction,
     );
 }
 
@@ -415,23 +387,7 @@ fn concurrent_writers_of_hot_keys_survive() {
             &LOG[..2],
             QUICK_CUTS,
             &small(level),
-            |store, oracle, seed| {
-                std::thread::scope(|scope| {
-                    for thread in 0..4u64 {
-                        scope.spawn(move || {
-                            let mut draw = Draw(seed * 4 + thread);
-                            for n in 0..25 {
-                                let writes = |id| batch(&mut draw, id, 3, 8, 400);
-                                let ack = (n % 5 == 0).then_some(Durability::Full);
-                                oracle.commit(store, writes, level, ack).unwrap();
-                                if thread == 0 && n % 10 == 9 {
-                                    store.checkpoint().unwrap();
-                                }
-                            }
-                        });
-                    }
-                });
-            },
+            writers_of_hot_keys,
         );
     }
 }
@@ -444,37 +400,6 @@ fn every_change_of_level_survives_while_writing() {
         &crossed,
         EVERY_CUT,
         &small(Durability::Os),
-        |store, oracle, seed| {
-            let mut draw = Draw(seed);
-            let mut current = Durability::Os;
-            let pairs = Durability::ALL
-                .into_iter()
-                .flat_map(|from| Durability::ALL.map(|to| [from, to]));
-            for next in pairs.flatten() {
-                // What is written during the change has the promise of the weaker level.
-                let weaker = current.min(next);
-                std::thread::scope(|scope| {
-                    let changed = scope.spawn(|| {
-                        let live = LiveSettings {
-                            durability: next,
-                            ..store.live_settings()
-                        };
-                        store.reconfigure(live).unwrap();
-                    });
-                    for _ in 0..20 {
-                        let writes = |id| batch(&mut draw, id, 2, 12, 200);
-                        oracle.commit(store, writes, weaker, None).unwrap();
-                        if changed.is_finished() {
-                            break;
-                        }
-                    }
-                });
-                current = next;
-                for _ in 0..2 {
-                    let writes = |id| batch(&mut draw, id, 2, 12, 200);
-                    oracle.commit(store, writes, current, None).unwrap();
-                }
-            }
-        },
+        changes_of_level,
     );
 }

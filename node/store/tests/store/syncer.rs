@@ -13,7 +13,8 @@ use godb_store::{Durability, LiveSettings, Settings, Store, StoreError, Ticket, 
 use crate::faults::{faulty, restarted, watched};
 use crate::harness::{get, key, open_with, put};
 use crate::oracle::{Oracle, value};
-use crate::powercut::{Draw, LOG, QUICK_CUTS, batch, batches_with_checkpoints, on, prove, small};
+use crate::powercut::{Draw, LOG, QUICK_CUTS, batch, on, prove, small};
+use crate::workloads::batches_with_checkpoints;
 
 const BOTH: [WhoSyncs; 2] = [WhoSyncs::LogThread, WhoSyncs::Committer];
 
@@ -36,15 +37,13 @@ fn power_cuts_find_what_was_promised_whoever_syncs() {
         for level in [Durability::Full, Durability::Os] {
             let settings = forced(level, who);
             let name = format!("{who:?} at {level}");
-            prove(&name, &LOG, QUICK_CUTS, &settings, |store, oracle, seed| {
-                batches_with_checkpoints(store, oracle, seed);
-            });
+            prove(&name, &LOG, QUICK_CUTS, &settings, batches_with_checkpoints);
             prove(
                 &format!("{name}, writers"),
                 &LOG[..2],
                 QUICK_CUTS,
                 &settings,
-                |store, oracle, seed| {
+                |run, seed| {
                     std::thread::scope(|scope| {
                         for thread in 0..4u64 {
                             scope.spawn(move || {
@@ -52,7 +51,7 @@ fn power_cuts_find_what_was_promised_whoever_syncs() {
                                 for n in 0..25 {
                                     let writes = |id| batch(&mut draw, id, 3, 8, 400);
                                     let ack = (n % 5 == 0).then_some(Durability::Full);
-                                    oracle.commit(store, writes, level, ack).unwrap();
+                                    run.commit(writes, level, ack);
                                 }
                             });
                         }
