@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod archive;
 mod contract;
 mod damage;
 mod disk_full;
@@ -28,6 +29,7 @@ mod script;
 mod shared;
 mod shutdown;
 mod snapshots;
+mod snapshots_admin;
 mod snapshots_crash;
 mod start;
 mod transfer;
