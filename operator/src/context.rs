@@ -16,6 +16,14 @@ use crate::refusals::Refusals;
 /// Messages that are remembered as said; more are said again.
 const MAX_SAID: usize = 10_000;
 
+/// Longest text that the API server takes in an event.
+const MAX_NOTE_BYTES: usize = 1024;
+
+fn shortened(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MAX_NOTE_BYTES));
+    message
+}
+
 /// See the module.
 pub struct Context {
     /// The API client.
@@ -28,7 +36,7 @@ pub struct Context {
     pub health: Health,
     /// What was refused lately.
     pub refusals: Refusals,
-    recorder: Recorder,
+    reporter: Reporter,
     said: Mutex<HashMap<(String, &'static str), String>>,
 }
 
@@ -40,7 +48,7 @@ impl Context {
             instance: Some(options.pod_name.clone()),
         };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            reporter,
             client,
             options,
             metrics,
@@ -85,13 +93,28 @@ impl Context {
         let event = Event {
             type_,
             reason: reason.to_owned(),
-            note: Some(message),
+            note: Some(shortened(message)),
             action: "Reconcile".to_owned(),
             secondary: None,
         };
         let about = instance.object_ref(&());
-        if let Err(error) = self.recorder.publish(&event, &about).await {
+        // One that lives longer would count a second event of this reason, and keep the text of the
+        // first.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &about).await {
             tracing::warn!(%error, reason, "an event could not be published");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_no_longer_than_the_api_server_takes() {
+        assert_eq!(shortened("short".to_owned()), "short");
+        assert_eq!(shortened("é".repeat(1000)).len(), 1024);
+        assert_eq!(shortened(format!("a{}", "é".repeat(1000))).len(), 1023);
     }
 }

@@ -67,3 +67,40 @@ fn the_kubernetes_chapter_of_the_readme_is_true() {
     }
     assert_eq!(outputs.len(), steps.len() + 1, "{text}");
 }
+
+/// What starts the cluster cannot be typed inside of it, so its recipes are only looked up: each is
+/// there, and runs a script that is there.
+#[test]
+fn the_first_block_of_the_chapter_names_recipes_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
+    let (_, chapter) = readme.split_once("\n## Kubernetes\n").expect("a chapter");
+    let (_, block) = chapter.split_once("\n```sh\n").expect("a first block");
+    let (block, _) = block.split_once("\n```").expect("its end");
+    let mut scripts = Vec::new();
+    for line in block.lines() {
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .env("MAKEFLAGS", "--dry-run")
+            .current_dir(&root)
+            .output()
+            .expect("a shell");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        for recipe in text.lines() {
+            let script = recipe.split_whitespace().next().expect("a command");
+            assert!(root.join(script).is_file(), "{line}: no {script}");
+            scripts.push(script.to_owned());
+        }
+    }
+    for needed in ["image.sh", "start.sh", "load.sh", "in.sh"] {
+        assert!(
+            scripts.iter().any(|script| script.ends_with(needed)),
+            "{needed} in {scripts:?}"
+        );
+    }
+}

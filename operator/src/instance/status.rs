@@ -68,7 +68,10 @@ fn container(pod: &Pod) -> Option<&ContainerStatus> {
 
 fn last_word(state: Option<&ContainerState>) -> Option<String> {
     let ended = state?.terminated.as_ref()?;
-    let said = ended.message.as_deref().unwrap_or_default().trim();
+    // A log's end: what the node says of its own end is the last line, and the others have times in
+    // them, which would make each restart another message.
+    let log = ended.message.as_deref().unwrap_or_default();
+    let said = log.trim().lines().next_back().unwrap_or_default();
     let cause = ended.reason.as_deref().unwrap_or("ended");
     Some(format!(
         "the node ended with exit code {} ({cause}){}{said}",
