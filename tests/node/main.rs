@@ -26,5 +26,6 @@ mod reference;
 mod script;
 mod shared;
 mod shutdown;
+mod slow;
 mod start;
 mod transfer;
