@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check there is, or the parts named as arguments: fmt clippy deny tidy tests chart cluster.
+# Every check there is, or the parts named as arguments: fmt clippy deny tidy tests api chart cluster.
 # All parts run even when one fails; the last line counts what passed and what failed.
 source "$(dirname "$0")/env.sh"
 source scripts/tools.sh
@@ -24,6 +24,9 @@ tests() {
   # The same store with the locks of a scheduler that tries orders of its threads.
   "$CARGO" test --locked -p godb-store --lib --features shuttle interleavings
 }
+
+# The node's answers against its own description, by requests that schemathesis makes up.
+api() { scripts/api.sh; }
 
 # The Helm chart, as far as it can be tested without a cluster.
 chart() { scripts/chart.sh; }
@@ -52,7 +55,7 @@ part() {
   local job=$!
   # What a person watching wants to see of it, as it comes.
   tail --pid="$job" --lines=+1 --follow "$log" | grep --line-buffered -E \
-    '^(==|warning|error)|^ +(Running|Doc-tests)|^test result|FAILED|panicked at|^Diff in' || true
+    '^(==|warning|error|schemathesis:)|^ +(Running|Doc-tests)|^test result|FAILED|panicked at|^Diff in' || true
   wait "$job" || rc=$?
   if [ "$rc" -ne 0 ]; then
     echo "-- $name failed; the end of $log:"
@@ -61,10 +64,10 @@ part() {
   echo "$name $((SECONDS - started)) $(count "$name" "$rc" "$log")" >>"$LOGS/parts"
 }
 
-if [ $# -eq 0 ]; then set -- fmt clippy deny tests chart cluster; fi
+if [ $# -eq 0 ]; then set -- fmt clippy deny tests api chart cluster; fi
 for name in "$@"; do
   case $name in
-    fmt | clippy | deny | tidy | tests | chart | cluster) part "$name" ;;
+    fmt | clippy | deny | tidy | tests | api | chart | cluster) part "$name" ;;
     *) die "no part called $name" ;;
   esac
 done

@@ -96,3 +96,17 @@ need_chart_tools() {
   rm -rf "$CACHE/build"
   printf '%s\n' "$made_from" >"$TOOLS/chart-made-from"
 }
+
+# Schemathesis from PyPI, in an environment of its own; sets SCHEMATHESIS to the program.
+SCHEMATHESIS_VERSION=4.32.5
+need_schemathesis() {
+  local folder="$TOOLS/schemathesis-$SCHEMATHESIS_VERSION"
+  SCHEMATHESIS="$folder/bin/schemathesis"
+  if [ -f "$folder/complete" ]; then return; fi
+  command -v python3 >/dev/null || die "schemathesis needs python3"
+  say "installing schemathesis $SCHEMATHESIS_VERSION into $TOOLS (once)"
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$SCHEMATHESIS_VERSION"
+  : >"$folder/complete"
+}

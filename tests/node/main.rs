@@ -31,5 +31,6 @@ mod shutdown;
 mod snapshots;
 mod snapshots_admin;
 mod snapshots_crash;
+mod slow;
 mod start;
 mod transfer;
