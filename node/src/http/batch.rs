@@ -6,7 +6,7 @@ use hyper::{Response, StatusCode};
 use super::answer::{json_body, list, with_lsn};
 use super::body::Body;
 use super::error::{ApiError, Kind};
-use super::extract::durability;
+use super::extract::{durability, refuse_preconditions};
 use super::{Call, State};
 
 /// Most items of a batch.
@@ -17,6 +17,7 @@ const ENVELOPE_DEPTH: usize = 3;
 /// POST /collections/{collection}/batch
 pub async fn insert(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let collection = call.collection()?;
+    refuse_preconditions(&call.parts.headers)?;
     let ack = durability(&call.parts.headers)?;
     let body = call.body;
     check_envelope(&body.bytes)?;
@@ -40,6 +41,7 @@ pub async fn insert(state: &State, call: Call<'_>) -> Result<Response<Body>, Api
 /// PATCH /collections/{collection}/batch
 pub async fn update(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let collection = call.collection()?;
+    refuse_preconditions(&call.parts.headers)?;
     let ack = durability(&call.parts.headers)?;
     let body = call.body;
     check_envelope(&body.bytes)?;

@@ -6,12 +6,13 @@ use hyper::{Response, StatusCode};
 use super::answer::{json, with_lsn};
 use super::body::Body;
 use super::error::{ApiError, Kind};
-use super::extract::{creates_only, durability, refuse_if_match};
+use super::extract::{creates_only, durability, refuse_preconditions};
 use super::{Call, State};
 
 /// POST /collections/{collection}
 pub async fn insert(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let collection = call.collection()?;
+    refuse_preconditions(&call.parts.headers)?;
     let ack = durability(&call.parts.headers)?;
     let body = call.body;
     let (document, lsn) = state
@@ -42,7 +43,7 @@ pub async fn get(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiErr
 pub async fn update(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let collection = call.collection()?;
     let id = call.last()?;
-    refuse_if_match(&call.parts.headers)?;
+    refuse_preconditions(&call.parts.headers)?;
     let ack = durability(&call.parts.headers)?;
     let body = call.body;
     let (document, lsn) = state
@@ -86,7 +87,7 @@ pub async fn replace(state: &State, call: Call<'_>) -> Result<Response<Body>, Ap
 pub async fn delete(state: &State, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let collection = call.collection()?;
     let id = call.last()?;
-    refuse_if_match(&call.parts.headers)?;
+    refuse_preconditions(&call.parts.headers)?;
     let ack = durability(&call.parts.headers)?;
     let ((), lsn) = state
         .bridge

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use godb_engine::Durability;
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -78,7 +78,7 @@ fn query_text(raw: &str) -> Result<String, ApiError> {
 /// The level that a request asks for by the header `Durability`. It can only be stronger than the
 /// instance's.
 pub fn durability(headers: &HeaderMap) -> Result<Option<Durability>, ApiError> {
-    let Some(value) = headers.get("durability") else {
+    let Some(value) = only(headers, "durability")? else {
         return Ok(None);
     };
     let text = value.to_str().unwrap_or("?");
@@ -91,7 +91,7 @@ pub fn durability(headers: &HeaderMap) -> Result<Option<Durability>, ApiError> {
 /// that is not honoured must not pass for one that held.
 pub fn creates_only(headers: &HeaderMap) -> Result<bool, ApiError> {
     refuse_if_match(headers)?;
-    match headers.get("if-none-match") {
+    match only(headers, "if-none-match")? {
         None => Ok(false),
         Some(value) if value.as_bytes().trim_ascii() == b"*" => Ok(true),
         Some(_) => Err(ApiError::new(
@@ -101,8 +101,30 @@ pub fn creates_only(headers: &HeaderMap) -> Result<bool, ApiError> {
     }
 }
 
-/// See [`creates_only`].
-pub fn refuse_if_match(headers: &HeaderMap) -> Result<(), ApiError> {
+/// The value of a header that may stand once: of two, neither may be left out in silence.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        let message = format!("the header {name} is there twice");
+        return Err(ApiError::new(Kind::InvalidRequest, message));
+    }
+    Ok(first)
+}
+
+/// For writes that know no preconditions at all; see [`creates_only`].
+pub fn refuse_preconditions(headers: &HeaderMap) -> Result<(), ApiError> {
+    refuse_if_match(headers)?;
+    if headers.contains_key("if-none-match") {
+        return Err(ApiError::new(
+            Kind::InvalidRequest,
+            "If-None-Match is supported on PUT only",
+        ));
+    }
+    Ok(())
+}
+
+fn refuse_if_match(headers: &HeaderMap) -> Result<(), ApiError> {
     if headers.contains_key("if-match") {
         return Err(ApiError::new(
             Kind::InvalidRequest,

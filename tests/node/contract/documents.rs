@@ -504,3 +504,34 @@ fn of_concurrent_inserts_of_one_id_one_wins() {
         assert_eq!(created, 1);
     }
 }
+
+#[test]
+fn a_write_whose_condition_is_not_understood_is_not_made() {
+    let mut f = Fixture::new();
+    let document = r#"{"_id":"a","n":1}"#;
+    f.add(document);
+    let path = f.document("a");
+    let (collection, _) = path.split_once("/documents").unwrap();
+    let batch = format!("{collection}/batch");
+    let operations = r#"{"operations":[{"id":"a","updates":{"n":2}}]}"#;
+    for header in [("If-None-Match", "*"), ("If-Match", "*")] {
+        for (method, target, body) in [
+            ("DELETE", path.as_str(), ""),
+            ("PATCH", path.as_str(), r#"{"n":2}"#),
+            ("POST", collection, r#"{"_id":"b"}"#),
+            ("POST", batch.as_str(), r#"{"documents":[{"_id":"b"}]}"#),
+            ("PATCH", batch.as_str(), operations),
+        ] {
+            let answer = f
+                .client
+                .request(method, target, &[JSON, header], body.as_bytes());
+            assert_eq!(answer.status, 400, "{method} {target} {header:?}");
+        }
+    }
+    // Of two levels the weaker one might be taken for the one that was asked for.
+    let levels = [JSON, ("Durability", "os"), ("Durability", "full")];
+    let answer = f.client.request("PUT", &path, &levels, br#"{"n":3}"#);
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(f.fetch("a").text(), document);
+    assert_eq!(f.count(), 1);
+}

@@ -93,6 +93,11 @@ fn preconditions_that_are_not_honoured_are_refused() {
     assert_eq!(creates_only(&headers(&[("if-none-match", "*")])), Ok(true));
     assert!(creates_only(&headers(&[("if-none-match", "\"7\"")])).is_err());
     assert!(creates_only(&headers(&[("if-match", "*")])).is_err());
+    assert!(creates_only(&headers(&[("if-none-match", "*"), ("if-none-match", "*")])).is_err());
+    assert_eq!(refuse_preconditions(&HeaderMap::new()), Ok(()));
+    for name in ["if-match", "if-none-match"] {
+        assert!(refuse_preconditions(&headers(&[(name, "*")])).is_err());
+    }
 }
 
 /// A body without a length, in pieces.
