@@ -116,7 +116,7 @@ fn of_store(error: &StoreError) -> Exit {
         StoreError::Locked { .. } => Exit::InUse,
         StoreError::NewerFormat { .. } => Exit::NewerFormat,
         StoreError::Mismatch { .. } => Exit::Mismatch,
-        StoreError::InvalidSettings { .. } => Exit::Usage,
+        StoreError::InvalidSettings { .. } | StoreError::InvalidName { .. } => Exit::Usage,
         StoreError::Io { kind, .. } => of_io_kind(*kind),
         StoreError::DiskFull { .. } | StoreError::Poisoned { .. } => Exit::Io,
         _ => Exit::Internal,

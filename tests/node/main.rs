@@ -26,5 +26,7 @@ mod reference;
 mod script;
 mod shared;
 mod shutdown;
+mod snapshots;
+mod snapshots_crash;
 mod start;
 mod transfer;

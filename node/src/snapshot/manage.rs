@@ -48,7 +48,7 @@ fn create_offline(database: &Directories, name: &str) -> Result<(show::Listed, b
 }
 
 /// A name that sorts by time.
-fn made_name(now: SystemTime) -> String {
+pub fn made_name(now: SystemTime) -> String {
     let since_epoch = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

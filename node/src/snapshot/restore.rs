@@ -13,7 +13,7 @@ use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::tools::Directories;
-use crate::tools::progress::Progress;
+use crate::tools::progress::Steps;
 
 /// What a database is called while it is made beside the one that it replaces.
 const BESIDE: &str = "restoring";
@@ -62,45 +62,17 @@ fn done(name: &str, dir: &Path, replaced: Option<&Path>) -> Result<Exit, Failure
     crate::print(&format!("{name}: restored to {}{kept}\n", dir.display()))
 }
 
-/// Makes the database where none is, and reads all of it back.
+/// Makes the database where none is, of a snapshot that holds what it should.
 fn make(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<(), Failure> {
-    let contents = godb_engine::snapshot(snapshots, name)?.contents;
-    let mut progress: Option<(Progress, u64)> = None;
+    let mut checking = Steps::new("checking");
+    godb_engine::verify_contents(snapshots, name, &mut |done, total| checking.at(done, total))?;
+    drop(checking);
+    let mut restoring = Steps::new("restoring");
     snapshots
         .restore(name, &settings(target), &mut |done, total| {
-            let (bar, before) =
-                progress.get_or_insert_with(|| (Progress::bytes("restoring", Some(total)), 0));
-            bar.advance(done.saturating_sub(*before));
-            *before = done;
+            restoring.at(done, total)
         })
         .map_err(store)?;
-    if let Some((bar, _)) = progress {
-        bar.finish();
-    }
-    let Some(contents) = contents else {
-        return Ok(());
-    };
-    // Every byte was verified; this is what users will find.
-    let engine = directories::builder(&target.config()).open()?;
-    let restored: Vec<_> = engine
-        .collections()?
-        .into_iter()
-        .map(|found| (found.name, found.documents))
-        .collect();
-    engine.close()?;
-    let expected: Vec<_> = contents
-        .collections
-        .into_iter()
-        .map(|each| (each.name, each.documents))
-        .collect();
-    if restored != expected {
-        return Err(Failure::new(
-            Exit::Corrupt,
-            format!(
-                "snapshot {name} says that it holds {expected:?}, and restored are {restored:?}"
-            ),
-        ));
-    }
     Ok(())
 }
 
@@ -115,6 +87,17 @@ fn replace(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<Pa
             Exit::Usage,
             "--replace cannot change several directories in one step: move the old ones away, then restore without it",
         ));
+    }
+    for part in ["wal", "tables"] {
+        if files::find(&dir.join(part)).is_err() {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "{} has no `{part}`, so its log or its tables lie elsewhere, and --replace cannot change several directories in one step: move the old ones away, then restore without it",
+                    dir.display()
+                ),
+            ));
+        }
     }
     let _in_use = folder(dir).lock().map_err(store)?;
     let beside = sibling(dir, BESIDE)?;
