@@ -13,7 +13,7 @@ use crate::exit::Failure;
 /// Where a snapshot goes to, opened for one.
 pub enum Target {
     /// A directory of snapshots.
-    Folder(Receiver),
+    Folder(Box<Receiver>),
     /// A bucket.
     Bucket(Box<Push>),
 }
@@ -26,7 +26,7 @@ impl Target {
             return Ok(Target::Bucket(Box::new(push)));
         }
         let receiver = folder(dir).receive(name, manifest).map_err(store)?;
-        Ok(Target::Folder(receiver))
+        Ok(Target::Folder(Box::new(receiver)))
     }
 
     /// The tables that it has not.

@@ -1,4 +1,4 @@
-//! A real S3 server on loopback: moto, with its users, keys and policies.
+//! A real S3 server on loopback: moto, with its keys and policies.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -111,47 +111,26 @@ impl Server {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
-    /// From now on only those may who have keys, and what their policies say.
+    /// From now on only those may who have keys, and nobody has.
     pub fn ask_for_keys(&self) {
         let request = "POST /moto-api/reset-auth HTTP/1.1\r\nContent-Type: text/plain\r\n";
         assert_eq!(self.exchange(request, b"0").0, 200);
     }
 
-    /// A user who may do these actions in every bucket.
-    pub fn user(&self, name: &str, actions: &str) -> Keys {
-        self.iam(&format!("Action=CreateUser&UserName={name}"));
+    /// From now on nobody may write in the bucket.
+    pub fn make_read_only(&self) {
         let policy = format!(
-            "%7B%22Version%22:%222012-10-17%22,%22Statement%22:%5B%7B%22Effect%22:%22Allow%22,%22Action%22:{actions},%22Resource%22:%22*%22%7D%5D%7D"
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Deny","Principal":"*","Action":["s3:PutObject","s3:DeleteObject"],"Resource":"arn:aws:s3:::{BUCKET}/*"}}]}}"#
         );
-        self.iam(&format!(
-            "Action=PutUserPolicy&UserName={name}&PolicyName=p&PolicyDocument={policy}"
-        ));
-        let made = self.iam(&format!("Action=CreateAccessKey&UserName={name}"));
-        let between = |tag: &str| {
-            let (_, rest) = made.split_once(&format!("<{tag}>")).unwrap();
-            rest.split_once('<').unwrap().0.to_owned()
-        };
-        Keys {
-            access: between("AccessKeyId"),
-            secret: between("SecretAccessKey"),
-        }
+        let (status, _) = self.raw("PUT", &format!("/{BUCKET}?policy"), policy.as_bytes());
+        assert_eq!(status, 200);
     }
 
-    fn iam(&self, form: &str) -> String {
-        let request = "POST / HTTP/1.1\r\n\
-            Content-Type: application/x-www-form-urlencoded\r\n\
-            Authorization: AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/iam/aws4_request, \
-            SignedHeaders=host, Signature=x\r\n";
-        let form = format!("{form}&Version=2010-05-08");
-        let (status, body) = self.exchange(request, form.as_bytes());
-        let body = String::from_utf8(body).unwrap();
-        assert_eq!(status, 200, "{body}");
-        body
-    }
-
-    /// A request without keys.
+    /// A request that is not made by `godb`.
     pub fn raw(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        self.exchange(&format!("{method} {path} HTTP/1.1\r\n"), body)
+        let keys = "AWS4-HMAC-SHA256 Credential=any/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x";
+        let head = format!("{method} {path} HTTP/1.1\r\nAuthorization: {keys}\r\n");
+        self.exchange(&head, body)
     }
 
     fn exchange(&self, head: &str, body: &[u8]) -> (u16, Vec<u8>) {

@@ -78,7 +78,8 @@ impl Push {
                     .entry(sweep.name.clone())
                     .or_insert_with(|| (sweep.tag.clone(), Instant::now()));
                 if *tag != sweep.tag {
-                    (tag.clone_from(&sweep.tag), *since = Instant::now());
+                    tag.clone_from(&sweep.tag);
+                    *since = Instant::now();
                 }
                 is_clear &= since.elapsed() > SWEEP_IS_DEAD;
             }
