@@ -17,6 +17,7 @@ mod kube;
 mod load;
 mod proxy;
 
+mod faults;
 mod images;
 mod instance;
 mod release;

@@ -151,7 +151,11 @@ impl Drop for Outside {
             for line in &lines[lines.len().saturating_sub(60)..] {
                 println!("{line}");
             }
-            println!("-- its writes:\n{}", self.proxy.writes().join("\n"));
+            let writes = self.proxy.writes();
+            println!("-- {} writes, the last of them:", writes.len());
+            for write in &writes[writes.len().saturating_sub(40)..] {
+                println!("{write}");
+            }
         }
     }
 }

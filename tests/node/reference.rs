@@ -171,6 +171,7 @@ const FORMATS: &[(&str, &str)] = &[
         "What a snapshot holds",
         "node/engine/src/snapshot/contents.rs",
     ),
+    ("An exported database", "node/src/archive.rs"),
 ];
 
 /// Links of rustdoc lead nowhere outside of it: `[`name`]` becomes `name`.

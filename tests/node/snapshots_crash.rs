@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use godb_tests::NodeOptions;
@@ -20,6 +21,13 @@ fn rounds() -> u64 {
 
 fn wait(random: &mut Random, most_ms: u64) {
     std::thread::sleep(Duration::from_millis(random.below(most_ms)));
+}
+
+/// Until a file is there, or the command has ended.
+fn wait_for(command: &mut Child, file: &Path) {
+    while !file.exists() && command.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Names of the snapshots in a directory.
@@ -136,7 +144,7 @@ fn a_restore_that_is_killed_leaves_no_half_database() {
     succeeds(&["create", "s", "--url", &admin_url(&node)]);
     let expected = documents(&node);
     node.client()
-        .put("/collections/c/documents/later", "{}")
+        .post("/collections/c", r#"{"_id":"later"}"#)
         .expect(201);
     let newer = documents(&node);
     assert!(node.stop().success());
@@ -165,7 +173,8 @@ fn a_restore_that_is_killed_leaves_no_half_database() {
             path(&new),
         ];
         let mut restore = begin(&arguments);
-        wait(&mut random, most_ms);
+        wait_for(&mut restore, &new.join("RESTORING"));
+        wait(&mut random, most_ms / 4);
         restore.kill().unwrap();
         restore.wait().unwrap();
         if new.join("MANIFEST").exists() {
@@ -204,7 +213,10 @@ fn a_restore_that_is_killed_leaves_no_half_database() {
     let (mut old, mut new) = (0, 0);
     for round in 0..rounds() {
         let mut restore = begin(&arguments);
-        wait(&mut random, most_ms + most_ms / 4);
+        if random.chance(80) {
+            wait_for(&mut restore, &dir.path().join("data.restoring"));
+        }
+        wait(&mut random, most_ms / 2);
         restore.kill().unwrap();
         restore.wait().unwrap();
         let mut node = NodeOptions::new(&data).start();
@@ -215,7 +227,7 @@ fn a_restore_that_is_killed_leaves_no_half_database() {
             assert_eq!(found, expected, "SEED={seed} round {round}");
             new += 1;
             node.client()
-                .put("/collections/c/documents/later", "{}")
+                .post("/collections/c", r#"{"_id":"later"}"#)
                 .expect(201);
             assert_eq!(documents(&node), newer);
         }

@@ -72,4 +72,5 @@ pub use snapshot::{
 };
 pub use storage_engine::{CollectionInfo, IndexInfo, MemoryStats, StorageEngine};
 pub use transfer::TransferReport;
+pub use transfer::stream::{DatabaseItem, DatabaseStream};
 pub use write::{Replace, Write};

@@ -17,6 +17,8 @@ use crate::tools::progress::Steps;
 
 /// What a database is called while it is made beside the one that it replaces.
 const BESIDE: &str = "restoring";
+/// In the new database until the old one has its final name, so that the two are never mixed up.
+const MARKER: &str = "REPLACING";
 /// What follows the name of a database that was replaced, before a number.
 const REPLACED: &str = "before-restore";
 /// Databases that were replaced and are still there, at most.
@@ -101,15 +103,14 @@ fn replace(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<Pa
     }
     let _in_use = folder(dir).lock().map_err(store)?;
     let beside = sibling(dir, BESIDE)?;
-    let replaced = free_name(dir)?;
     let new = Directories {
         data_dir: beside.clone(),
         ..Directories::default()
     };
-    // What an interrupted call left is either incomplete, and gone on with, or another snapshot.
-    if files::find(&beside.join(directories::MANIFEST)).is_ok() {
-        files::remove_all(&beside).map_err(|error| Failure::io("remove", &beside, &error))?;
-    }
+    unmark(dir)?;
+    tidy(&beside, dir)?;
+    let replaced = free_name(dir)?;
+    mark(&beside)?;
     make(snapshots, name, &new)?;
     let parent = parent(dir);
     let sync = || {
@@ -125,8 +126,56 @@ fn replace(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<Pa
     sync()?;
     files::rename(&beside, &replaced).map_err(|error| Failure::io("rename", &beside, &error))?;
     sync()?;
+    unmark(dir)?;
     keep_snapshots(&replaced, dir);
     Ok(replaced)
+}
+
+/// What an interrupted call left beside the database is a new one, which is made again, or, if the
+/// two had changed their names already, the one that was replaced.
+fn tidy(beside: &Path, dir: &Path) -> Result<(), Failure> {
+    if files::find(beside).is_err() {
+        return Ok(());
+    }
+    let has = |name: &str| files::find(&beside.join(name)).is_ok();
+    if has(MARKER) || !has(directories::MANIFEST) {
+        // Without its manifest it is no database, however far the removal comes.
+        if has(directories::MANIFEST) {
+            files::remove(&beside.join(directories::MANIFEST))
+                .and_then(|()| disk().sync_dir(beside))
+                .map_err(|error| Failure::io("remove", beside, &error))?;
+        }
+        return files::remove_all(beside).map_err(|error| Failure::io("remove", beside, &error));
+    }
+    let replaced = free_name(dir)?;
+    files::rename(beside, &replaced).map_err(|error| Failure::io("rename", beside, &error))?;
+    keep_snapshots(&replaced, dir);
+    eprintln!(
+        "{} is the database of an earlier restore",
+        replaced.display()
+    );
+    Ok(())
+}
+
+/// The database in `dir` is no new one any more. Done before another one is made beside it too: a
+/// call that was killed at its end may have left the marker.
+fn unmark(dir: &Path) -> Result<(), Failure> {
+    let marker = dir.join(MARKER);
+    if files::find(&marker).is_err() {
+        return Ok(());
+    }
+    files::remove(&marker)
+        .and_then(|()| disk().sync_dir(dir))
+        .map_err(|error| Failure::io("remove", &marker, &error))
+}
+
+/// Makes the directory of the new database, which is known as that from its first moment on.
+fn mark(beside: &Path) -> Result<(), Failure> {
+    let marker = beside.join(MARKER);
+    files::create_dir(beside)
+        .and_then(|()| files::create(&marker).map(|_| ()))
+        .and_then(|()| disk().sync_dir(beside))
+        .map_err(|error| Failure::io("make", &marker, &error))
 }
 
 /// Snapshots go on belonging to the database. Where that fails they are still with the old one.

@@ -37,13 +37,6 @@ impl Snapshots {
 
     /// Whether this very snapshot is here already.
     pub(super) fn admits(&self, name: &str, manifest: &Manifest) -> Result<bool> {
-        let is_there = self.contains(name)?;
-        if is_there && self.manifest(name)? != *manifest {
-            return Err(StoreError::Mismatch {
-                path: self.path(name),
-                detail: "another snapshot of this name is here already".to_owned(),
-            });
-        }
         for (other, found) in self.list()? {
             if found.is_ok_and(|found| found.store_id != manifest.store_id) {
                 return Err(StoreError::Mismatch {
@@ -53,6 +46,13 @@ impl Snapshots {
                     ),
                 });
             }
+        }
+        let is_there = self.contains(name)?;
+        if is_there && self.manifest(name)? != *manifest {
+            return Err(StoreError::Mismatch {
+                path: self.path(name),
+                detail: "another snapshot of this name is here already".to_owned(),
+            });
         }
         Ok(is_there)
     }

@@ -28,6 +28,19 @@ pub struct IncomingTable<'r> {
     meta: &'r TableMeta,
     file: Arc<dyn File>,
     written_bytes: u64,
+    is_named: bool,
+}
+
+impl Drop for IncomingTable<'_> {
+    fn drop(&mut self) {
+        if !self.is_named {
+            // A full disk gets its space back at once; otherwise the next try takes it away.
+            let _ = self
+                .receiver
+                .snapshots
+                .remove(&self.receiver.staging(self.meta));
+        }
+    }
 }
 
 impl Snapshots {
@@ -124,6 +137,7 @@ impl Receiver {
             meta,
             file: opened.map_err(|error| StoreError::io("create", &staging, &error))?,
             written_bytes: 0,
+            is_named: false,
         })
     }
 
@@ -180,7 +194,7 @@ impl IncomingTable<'_> {
     ///
     /// # Errors
     /// Damage: what came is not the table. I/O errors.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         let staging = self.receiver.staging(self.meta);
         let io = |op| {
             let staging = staging.clone();
@@ -191,6 +205,8 @@ impl IncomingTable<'_> {
         let cache = Arc::new(BlockCache::new(CACHE_BYTES));
         Table::open_file(disk, staging.clone(), self.meta, cache)?.verify()?;
         let path = self.receiver.snapshots.dir.join(table_name(self.meta));
-        disk.rename(&staging, &path).map_err(io("rename"))
+        disk.rename(&staging, &path).map_err(io("rename"))?;
+        self.is_named = true;
+        Ok(())
     }
 }

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use godb_store::disk::SimDisk;
 use godb_store::disk::sim::LossVariant;
-use godb_store::disk::{Disk, SimDisk};
 use godb_store::{SnapshotReader, Snapshots, StoreError};
 
 use crate::powercut::{on, rounds};
@@ -49,8 +49,11 @@ fn a_power_cut_during_a_carry_leaves_a_whole_snapshot_or_none() {
     store.create_snapshot("a").unwrap();
     fill(&store, 60, 100);
     store.create_snapshot("b").unwrap();
-    assert!(store.describe_snapshot("b", b"what it holds").unwrap());
-    assert!(!store.describe_snapshot("c", b"nothing").unwrap());
+    let describe = |name, text: &[u8], replace| store.describe_snapshot(name, text, replace);
+    assert!(describe("b", b"first", false).unwrap());
+    assert!(!describe("b", b"second", false).unwrap());
+    assert!(describe("b", b"what it holds", true).unwrap());
+    assert!(!describe("c", b"of nothing", true).unwrap());
     let expected = content(&store.snapshots().read("b").unwrap());
     assert!(carry(&store.snapshots(), "a", &target(&disk)).unwrap() > 0);
     let done = Arc::new(Mutex::new(false));
@@ -179,6 +182,7 @@ fn what_snapshots_pin_is_what_removing_them_frees() {
     assert_eq!((usage.snapshots, usage.pinned_bytes), (1, 0));
     assert!(usage.bytes > 0);
     fill(&store, 0, 60);
+    store.checkpoint().unwrap();
     store.compact().unwrap();
     let usage = store.snapshot_usage().unwrap();
     assert_eq!(usage.pinned_bytes, usage.bytes);
