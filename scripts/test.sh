@@ -19,6 +19,7 @@ tidy() { "$CARGO" test --locked --no-fail-fast -p godb-tests --test repo; }
 # Unit, model, crash-simulation, documentation and black-box tests of the whole workspace.
 tests() {
   need_promtool
+  need_s3_server
   build_node dev
   "$CARGO" test --locked --no-fail-fast
   # The same store with the locks of a scheduler that tries orders of its threads.

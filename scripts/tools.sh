@@ -110,3 +110,19 @@ need_schemathesis() {
   "$folder/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$SCHEMATHESIS_VERSION"
   : >"$folder/complete"
 }
+
+# The S3 server of the tests: moto from PyPI, every package pinned, in a Python environment of its own.
+need_s3_server() {
+  local list=$ROOT/tests/node/s3-requirements.txt folder=$TOOLS/s3-server made_from
+  need_packages python3:python3
+  made_from=$( (python3 --version; cat "$list") | sha256sum)
+  if [ "$(cat "$folder/made-from" 2>/dev/null)" = "$made_from" ]; then return; fi
+  say "installing moto into $folder (once: half a minute)"
+  if ! python3 -c 'import ensurepip' 2>/dev/null; then need_packages no-ensurepip:python3-venv; fi
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$list"
+  mkdir -p "$TOOLS/bin"
+  ln -sf "$folder/bin/moto_server" "$TOOLS/bin/moto_server"
+  printf '%s\n' "$made_from" >"$folder/made-from"
+}

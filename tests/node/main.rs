@@ -24,6 +24,7 @@ mod memory;
 mod mount;
 mod readme;
 mod reference;
+mod s3;
 #[path = "../../node/engine/tests/scripts/script.rs"]
 mod script;
 mod shared;

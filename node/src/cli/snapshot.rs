@@ -90,9 +90,13 @@ pub(super) fn definition() -> Clap {
                     "Which one [default: a new one, removed at its source afterwards]",
                 ))
                 .arg(
-                    path_arg("to", "DIR", "Where to; a directory for each database")
-                        .long("to")
-                        .required(true),
+                    path_arg(
+                        "to",
+                        "DIR",
+                        "Where to; a directory or s3://BUCKET/PREFIX for each database",
+                    )
+                    .long("to")
+                    .required(true),
                 )
                 .args(place_args()),
         )
@@ -109,9 +113,13 @@ pub(super) fn definition() -> Clap {
                 )
                 .arg(name_arg("Which one [default: the newest]"))
                 .arg(
-                    path_arg("from", "DIR", "Directory of snapshots, or a data directory")
-                        .long("from")
-                        .required(true),
+                    path_arg(
+                        "from",
+                        "DIR",
+                        "Directory of snapshots, s3://BUCKET/PREFIX, or a data directory",
+                    )
+                    .long("from")
+                    .required(true),
                 )
                 .args(directory_args().map(|arg| {
                     let is_target = arg.get_id() == "data_dir";
@@ -220,9 +228,13 @@ fn node_args() -> [Arg; 2] {
 
 /// A node, a database that none is using, or a directory of snapshots.
 fn place_args() -> Vec<Arg> {
-    let dir = path_arg("dir", "DIR", "A directory of snapshots, in place of --url")
-        .long("dir")
-        .conflicts_with_all(["url", "data_dir"]);
+    let dir = path_arg(
+        "dir",
+        "DIR",
+        "A directory of snapshots or s3://BUCKET/PREFIX, in place of --url",
+    )
+    .long("dir")
+    .conflicts_with_all(["url", "data_dir"]);
     let mut arguments = Vec::from(node_args());
     arguments.extend(directory_args());
     arguments.push(dir);

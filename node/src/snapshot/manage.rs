@@ -6,7 +6,7 @@ use godb_engine::SnapshotOptions;
 use godb_store::Snapshots;
 
 use super::source::{Source, store};
-use super::{Place, disk, folder, no_such, of_database, show};
+use super::{Place, disk, folder, no_such, of_database, s3, show};
 use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::tools::Directories;
@@ -150,7 +150,7 @@ pub fn prune(keep: usize, place: &Place) -> Result<Exit, Failure> {
 /// Keeps a node, or another command, from changing these snapshots at the same time.
 fn lock(place: &Place, snapshots: &Snapshots) -> Result<Box<dyn godb_store::disk::Lock>, Failure> {
     let Place::Database(database) = place else {
-        if disk().list(snapshots.dir()).is_err() {
+        if !s3::is_address(snapshots.dir()) && disk().list(snapshots.dir()).is_err() {
             return Err(Failure::new(
                 Exit::NoInput,
                 format!("there is no directory {}", snapshots.dir().display()),
@@ -215,15 +215,18 @@ pub fn newest(snapshots: &Snapshots) -> Result<String, Failure> {
 }
 
 /// The snapshots of a directory that holds them, or of a data directory.
-pub fn folder_or_database(dir: &std::path::Path) -> Snapshots {
+pub fn folder_or_database(dir: &std::path::Path) -> Result<Snapshots, Failure> {
+    if s3::is_address(dir) {
+        return s3::snapshots(dir);
+    }
     let below = of_database(&Directories {
         data_dir: dir.to_path_buf(),
         ..Directories::default()
     });
     if disk().list(below.dir()).is_ok() {
-        below
+        Ok(below)
     } else {
-        folder(dir)
+        Ok(folder(dir))
     }
 }
 

@@ -12,6 +12,7 @@ mod manage;
 mod node;
 mod pull;
 mod restore;
+mod s3;
 pub mod show;
 mod source;
 mod target;

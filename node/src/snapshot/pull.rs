@@ -61,7 +61,7 @@ fn pull(source: &mut Source, name: &str, to: &std::path::Path) -> Result<Carried
     let description = named(Snapshots::description_name(name))
         .map(|file| small(source, name, file))
         .transpose()?;
-    let target = Target::folder(to, name, &manifest)?;
+    let target = Target::open(to, name, &manifest)?;
     let missing = target.missing()?;
     let tables =
         u64::try_from(files.len()).unwrap_or(u64::MAX) - 1 - u64::from(description.is_some());

@@ -30,7 +30,7 @@ const MAX_REPLACED: u32 = 1000;
 /// No such snapshot, damage of it, a database that is in the way or in use, I/O errors. The
 /// database that was there is as it was then.
 pub fn run(options: &RestoreOptions) -> Result<Exit, Failure> {
-    let snapshots = manage::folder_or_database(&options.from);
+    let snapshots = manage::folder_or_database(&options.from)?;
     let name = match &options.name {
         Some(name) => name.clone(),
         None => manage::newest(&snapshots)?,

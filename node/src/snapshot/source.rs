@@ -5,7 +5,7 @@ use godb_store::{SnapshotFile, Snapshots};
 
 use super::node::Node;
 use super::show::Listed;
-use super::{Place, folder, no_such, of_database};
+use super::{Place, folder, no_such, of_database, s3};
 use crate::exit::Failure;
 
 /// Bytes that are read at once.
@@ -26,6 +26,7 @@ impl Source {
     /// The source at a place.
     pub fn open(place: &Place) -> Result<Self, Failure> {
         Ok(match place {
+            Place::Folder(dir) if s3::is_address(dir) => Source::Folder(s3::snapshots(dir)?),
             Place::Folder(dir) => Source::Folder(folder(dir)),
             Place::Database(directories) => Source::Folder(of_database(directories)),
             Place::Node(address) => Source::Node(Box::new(Node::new(address)?)),

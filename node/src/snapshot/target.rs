@@ -6,26 +6,34 @@ use std::path::Path;
 use godb_store::{Receiver, SnapshotFile, SnapshotInfo};
 
 use super::folder;
+use super::s3::{self, Push};
 use super::source::store;
 use crate::exit::Failure;
 
 /// Where a snapshot goes to, opened for one.
 pub enum Target {
     /// A directory of snapshots.
-    Folder(Receiver),
+    Folder(Box<Receiver>),
+    /// A bucket.
+    Bucket(Box<Push>),
 }
 
 impl Target {
-    /// A directory, for the snapshot `name` with this manifest.
-    pub fn folder(dir: &Path, name: &str, manifest: &[u8]) -> Result<Self, Failure> {
+    /// A directory or a bucket, for the snapshot `name` with this manifest.
+    pub fn open(dir: &Path, name: &str, manifest: &[u8]) -> Result<Self, Failure> {
+        if s3::is_address(dir) {
+            let push = Push::begin(dir, name, manifest)?;
+            return Ok(Target::Bucket(Box::new(push)));
+        }
         let receiver = folder(dir).receive(name, manifest).map_err(store)?;
-        Ok(Target::Folder(receiver))
+        Ok(Target::Folder(Box::new(receiver)))
     }
 
     /// The tables that it has not.
     pub fn missing(&self) -> Result<Vec<SnapshotFile>, Failure> {
         match self {
             Target::Folder(receiver) => receiver.missing().map_err(store),
+            Target::Bucket(push) => push.missing(),
         }
     }
 
@@ -42,6 +50,7 @@ impl Target {
                 fill(&mut |piece| table.write(piece).map_err(store))?;
                 table.finish().map_err(store)
             }
+            Target::Bucket(push) => push.take(file, fill),
         }
     }
 
@@ -49,6 +58,7 @@ impl Target {
     pub fn finish(self, description: Option<&[u8]>) -> Result<SnapshotInfo, Failure> {
         match self {
             Target::Folder(receiver) => receiver.finish(description).map_err(store),
+            Target::Bucket(push) => push.finish(description),
         }
     }
 }

@@ -17,11 +17,13 @@
 //! Tables first, synced; then the manifest, by rename; so a snapshot exists whole or not at all.
 //! What a crash left behind is swept by the next call that changes the directory.
 
+mod arrive;
 mod cut;
 mod files;
 mod receive;
 pub(crate) mod restore;
 
+pub use arrive::Arriving;
 pub use cut::SnapshotUsage;
 pub use files::SnapshotReader;
 pub use receive::{IncomingTable, Receiver};

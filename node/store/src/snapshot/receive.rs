@@ -57,23 +57,7 @@ impl Snapshots {
         let manifest = Manifest::decode(manifest, &path)?;
         recovery::prepare_dir(&*self.disk, &self.dir)?;
         let lock = self.lock()?;
-        for (other, found) in self.list()? {
-            if found.is_ok_and(|found| found.store_id != manifest.store_id) {
-                return Err(StoreError::Mismatch {
-                    path: self.dir.clone(),
-                    detail: format!(
-                        "`{other}` here is a snapshot of another database; use a directory for each"
-                    ),
-                });
-            }
-        }
-        let is_there = self.contains(name)?;
-        if is_there && self.manifest(name)? != manifest {
-            return Err(StoreError::Mismatch {
-                path,
-                detail: "another snapshot of this name is here already".to_owned(),
-            });
-        }
+        let is_there = self.admits(name, &manifest)?;
         Ok(Receiver {
             snapshots: self.clone(),
             name: name.to_owned(),
