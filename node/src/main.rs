@@ -1,6 +1,7 @@
 //! The `godb` binary: one node, and its offline tools.
 
 mod admin;
+mod archive;
 mod bridge;
 mod cli;
 mod config;
@@ -77,7 +78,9 @@ fn run(Invocation { command, warnings }: Invocation) -> Result<Exit, Failure> {
         Command::Snapshot(command) => snapshot::run(&command),
         Command::Repair(options) => tools::repair::run(&options),
         Command::Import(options) => tools::import::run(&options),
+        Command::ImportAll(options) => tools::import::all::run(&options),
         Command::Export(options) => tools::export::run(&options),
+        Command::ExportAll(options) => tools::export::all::run(&options),
     }
 }
 

@@ -55,7 +55,13 @@ pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + Send + 
     // Of children only what changed matters, not what is in them: each is read when it is compared.
     let failures = Arc::new(Failures::default());
     let of_errors = Arc::clone(&failures);
-    Controller::new(instances, watch())
+    let controller = Controller::new(instances, watch());
+    let known = controller.store();
+    context.metrics.look_at_phases(move || {
+        let known = known.state();
+        known.iter().map(|object| phase(object)).collect()
+    });
+    controller
         .with_config(
             Config::default()
                 .concurrency(CONCURRENCY)
@@ -116,6 +122,14 @@ pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + Send + 
             }
         })
         .await;
+}
+
+fn phase(object: &DeserializeGuard<GoDbInstance>) -> String {
+    let instance = object.0.as_ref().ok();
+    let status = instance.and_then(|instance| instance.status.as_ref());
+    status
+        .and_then(|status| status.phase.clone())
+        .unwrap_or_default()
 }
 
 fn key(object: &DeserializeGuard<GoDbInstance>) -> String {

@@ -16,6 +16,7 @@ mod refusals;
 mod server;
 mod smoke;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,7 +33,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let Arguments { command, options } = Arguments::parse();
-    let log = tracing_subscriber::fmt().with_max_level(options.log_level);
+    let log = tracing_subscriber::fmt()
+        .with_ansi(std::io::stdout().is_terminal())
+        .with_max_level(options.log_level);
     match options.log_format {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),

@@ -17,9 +17,11 @@ mod kube;
 mod load;
 mod proxy;
 
+mod faults;
 mod images;
 mod instance;
 mod release;
+mod rules;
 
 mod kills;
 mod lifecycle;

@@ -151,7 +151,11 @@ impl Drop for Outside {
             for line in &lines[lines.len().saturating_sub(60)..] {
                 println!("{line}");
             }
-            println!("-- its writes:\n{}", self.proxy.writes().join("\n"));
+            let writes = self.proxy.writes();
+            println!("-- {} writes, the last of them:", writes.len());
+            for write in &writes[writes.len().saturating_sub(40)..] {
+                println!("{write}");
+            }
         }
     }
 }
@@ -163,7 +167,7 @@ fn pods_made(people: &Instance<'_>) -> u64 {
         event["involvedObject"]["kind"] == "StatefulSet"
             && event["involvedObject"]["name"] == people.name.as_str()
             && event["reason"] == "SuccessfulCreate"
-            && word(&event["message"]).contains("create Pod")
+            && word(&event["message"]).contains("Create Pod ")
     });
     events
         .iter()

@@ -67,8 +67,10 @@ pub use query::parse::Filter;
 pub use query::stream::DocumentStream;
 pub use repair::{KeptCollection, RepairReport, repair};
 pub use snapshot::{
-    CollectionContents, Contents, Snapshot, SnapshotOptions, snapshot, verify_snapshot,
+    CollectionContents, Contents, Snapshot, SnapshotOptions, snapshot, verify_contents,
+    verify_snapshot,
 };
 pub use storage_engine::{CollectionInfo, IndexInfo, MemoryStats, StorageEngine};
 pub use transfer::TransferReport;
+pub use transfer::stream::{DatabaseItem, DatabaseStream};
 pub use write::{Replace, Write};

@@ -58,11 +58,16 @@ impl StorageEngine {
         let took = began.elapsed();
         let snapshots = self.store().snapshots();
         let mut found = snapshot(&snapshots, name)?;
-        if found.contents.is_none() {
+        if is_new || found.contents.is_none() {
             let created = is_new.then_some((created_at, took));
             let contents = Contents::of(&snapshots.read(name)?, created, &mut |_| {})?;
-            self.store().describe_snapshot(name, &contents.encode())?;
-            found.contents = Some(contents);
+            // Of two calls at once, the one that took it knows when that was.
+            let store = self.store();
+            if store.describe_snapshot(name, &contents.encode(), is_new)? {
+                found.contents = Some(contents);
+            } else {
+                found = snapshot(&snapshots, name)?;
+            }
         }
         found.info = info;
         Ok((found, is_new))
@@ -80,6 +85,20 @@ impl StorageEngine {
     /// Those of the disk; a second call goes on.
     pub fn delete_snapshot(&self, name: &str) -> Result<bool> {
         Ok(self.store().delete_snapshot(name)?)
+    }
+
+    /// The snapshot with the highest LSN, of those that can be read.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
+        let snapshots = self.store().snapshots();
+        let list = snapshots.list()?.into_iter();
+        let newest = list
+            .filter_map(|(name, found)| Some((found.ok()?.lsn, name)))
+            .max();
+        // One that is removed at this moment is none.
+        Ok(newest.and_then(|(_, name)| snapshot(&snapshots, &name).ok()))
     }
 
     /// What the snapshots of this database take.
@@ -120,12 +139,27 @@ pub fn verify_snapshot(
     name: &str,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Snapshot> {
-    let mut found = snapshot(snapshots, name)?;
-    let total = found.info.bytes.saturating_mul(2);
+    let total = snapshots.info(name)?.bytes.saturating_mul(2);
     snapshots.verify(name, &mut |done, _| progress(done, total))?;
-    let point = snapshots.read(name)?;
-    let mut done = found.info.bytes;
-    let actual = Contents::of(&point, None, &mut |bytes| {
+    let half = total / 2;
+    verify_contents(snapshots, name, &mut |done, _| {
+        progress(half.saturating_add(done).min(total), total);
+    })
+}
+
+/// The second half of [`verify_snapshot`]: reads every document, and holds what is there against
+/// what was written down.
+///
+/// # Errors
+/// As [`verify_snapshot`]; damage of what no document needs is not noticed.
+pub fn verify_contents(
+    snapshots: &Snapshots,
+    name: &str,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Snapshot> {
+    let mut found = snapshot(snapshots, name)?;
+    let (mut done, total) = (0_u64, found.info.bytes);
+    let actual = Contents::of(&snapshots.read(name)?, None, &mut |bytes| {
         done = done.saturating_add(bytes).min(total);
         progress(done, total);
     })?;

@@ -48,7 +48,7 @@ fn create_offline(database: &Directories, name: &str) -> Result<(show::Listed, b
 }
 
 /// A name that sorts by time.
-fn made_name(now: SystemTime) -> String {
+pub fn made_name(now: SystemTime) -> String {
     let since_epoch = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -58,10 +58,11 @@ fn made_name(now: SystemTime) -> String {
     );
     let (year, month, day) = date(days);
     format!(
-        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
+        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}.{:03}",
         seconds / 3600,
         seconds / 60 % 60,
-        seconds % 60
+        seconds % 60,
+        since_epoch.subsec_millis()
     )
 }
 
@@ -235,10 +236,10 @@ mod tests {
     #[test]
     fn made_names_are_the_time_in_utc() {
         let name = |seconds| made_name(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(name(0), "19700101-000000");
-        assert_eq!(name(951_782_399), "20000228-235959");
-        assert_eq!(name(951_782_400), "20000229-000000");
-        assert_eq!(name(951_868_800), "20000301-000000");
-        assert_eq!(name(1_735_689_599), "20241231-235959");
+        assert_eq!(name(0), "19700101-000000.000");
+        assert_eq!(name(951_782_399), "20000228-235959.000");
+        assert_eq!(name(951_782_400), "20000229-000000.000");
+        assert_eq!(name(951_868_800), "20000301-000000.000");
+        assert_eq!(name(1_735_689_599), "20241231-235959.000");
     }
 }

@@ -12,10 +12,12 @@ mod manage;
 mod node;
 mod pull;
 mod restore;
-mod show;
+pub mod show;
 mod source;
 mod target;
 mod verify;
+
+pub use manage::made_name;
 
 use std::path::PathBuf;
 use std::sync::Arc;

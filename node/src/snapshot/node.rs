@@ -95,6 +95,12 @@ impl Node {
     pub fn verify(&mut self, name: &str) -> Result<Listed, Failure> {
         let path = format!("{}/verify", path(name));
         let body = self.ask(Method::POST, &path, Bytes::new())?;
+        if let Some(fault) = body.get("fault").and_then(Value::as_str) {
+            return Err(Failure::new(
+                Exit::Corrupt,
+                format!("snapshot {name} at {}: {fault}", self.url),
+            ));
+        }
         Listed::from_json(&body).ok_or_else(|| self.strange("no snapshot"))
     }
 

@@ -13,10 +13,12 @@ use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::tools::Directories;
-use crate::tools::progress::Progress;
+use crate::tools::progress::Steps;
 
 /// What a database is called while it is made beside the one that it replaces.
 const BESIDE: &str = "restoring";
+/// In the new database until the old one has its final name, so that the two are never mixed up.
+const MARKER: &str = "REPLACING";
 /// What follows the name of a database that was replaced, before a number.
 const REPLACED: &str = "before-restore";
 /// Databases that were replaced and are still there, at most.
@@ -62,45 +64,17 @@ fn done(name: &str, dir: &Path, replaced: Option<&Path>) -> Result<Exit, Failure
     crate::print(&format!("{name}: restored to {}{kept}\n", dir.display()))
 }
 
-/// Makes the database where none is, and reads all of it back.
+/// Makes the database where none is, of a snapshot that holds what it should.
 fn make(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<(), Failure> {
-    let contents = godb_engine::snapshot(snapshots, name)?.contents;
-    let mut progress: Option<(Progress, u64)> = None;
+    let mut checking = Steps::new("checking");
+    godb_engine::verify_contents(snapshots, name, &mut |done, total| checking.at(done, total))?;
+    drop(checking);
+    let mut restoring = Steps::new("restoring");
     snapshots
         .restore(name, &settings(target), &mut |done, total| {
-            let (bar, before) =
-                progress.get_or_insert_with(|| (Progress::bytes("restoring", Some(total)), 0));
-            bar.advance(done.saturating_sub(*before));
-            *before = done;
+            restoring.at(done, total)
         })
         .map_err(store)?;
-    if let Some((bar, _)) = progress {
-        bar.finish();
-    }
-    let Some(contents) = contents else {
-        return Ok(());
-    };
-    // Every byte was verified; this is what users will find.
-    let engine = directories::builder(&target.config()).open()?;
-    let restored: Vec<_> = engine
-        .collections()?
-        .into_iter()
-        .map(|found| (found.name, found.documents))
-        .collect();
-    engine.close()?;
-    let expected: Vec<_> = contents
-        .collections
-        .into_iter()
-        .map(|each| (each.name, each.documents))
-        .collect();
-    if restored != expected {
-        return Err(Failure::new(
-            Exit::Corrupt,
-            format!(
-                "snapshot {name} says that it holds {expected:?}, and restored are {restored:?}"
-            ),
-        ));
-    }
     Ok(())
 }
 
@@ -116,17 +90,27 @@ fn replace(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<Pa
             "--replace cannot change several directories in one step: move the old ones away, then restore without it",
         ));
     }
+    for part in ["wal", "tables"] {
+        if files::find(&dir.join(part)).is_err() {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "{} has no `{part}`, so its log or its tables lie elsewhere, and --replace cannot change several directories in one step: move the old ones away, then restore without it",
+                    dir.display()
+                ),
+            ));
+        }
+    }
     let _in_use = folder(dir).lock().map_err(store)?;
     let beside = sibling(dir, BESIDE)?;
-    let replaced = free_name(dir)?;
     let new = Directories {
         data_dir: beside.clone(),
         ..Directories::default()
     };
-    // What an interrupted call left is either incomplete, and gone on with, or another snapshot.
-    if files::find(&beside.join(directories::MANIFEST)).is_ok() {
-        files::remove_all(&beside).map_err(|error| Failure::io("remove", &beside, &error))?;
-    }
+    unmark(dir)?;
+    tidy(&beside, dir)?;
+    let replaced = free_name(dir)?;
+    mark(&beside)?;
     make(snapshots, name, &new)?;
     let parent = parent(dir);
     let sync = || {
@@ -142,8 +126,56 @@ fn replace(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<Pa
     sync()?;
     files::rename(&beside, &replaced).map_err(|error| Failure::io("rename", &beside, &error))?;
     sync()?;
+    unmark(dir)?;
     keep_snapshots(&replaced, dir);
     Ok(replaced)
+}
+
+/// What an interrupted call left beside the database is a new one, which is made again, or, if the
+/// two had changed their names already, the one that was replaced.
+fn tidy(beside: &Path, dir: &Path) -> Result<(), Failure> {
+    if files::find(beside).is_err() {
+        return Ok(());
+    }
+    let has = |name: &str| files::find(&beside.join(name)).is_ok();
+    if has(MARKER) || !has(directories::MANIFEST) {
+        // Without its manifest it is no database, however far the removal comes.
+        if has(directories::MANIFEST) {
+            files::remove(&beside.join(directories::MANIFEST))
+                .and_then(|()| disk().sync_dir(beside))
+                .map_err(|error| Failure::io("remove", beside, &error))?;
+        }
+        return files::remove_all(beside).map_err(|error| Failure::io("remove", beside, &error));
+    }
+    let replaced = free_name(dir)?;
+    files::rename(beside, &replaced).map_err(|error| Failure::io("rename", beside, &error))?;
+    keep_snapshots(&replaced, dir);
+    eprintln!(
+        "{} is the database of an earlier restore",
+        replaced.display()
+    );
+    Ok(())
+}
+
+/// The database in `dir` is no new one any more. Done before another one is made beside it too: a
+/// call that was killed at its end may have left the marker.
+fn unmark(dir: &Path) -> Result<(), Failure> {
+    let marker = dir.join(MARKER);
+    if files::find(&marker).is_err() {
+        return Ok(());
+    }
+    files::remove(&marker)
+        .and_then(|()| disk().sync_dir(dir))
+        .map_err(|error| Failure::io("remove", &marker, &error))
+}
+
+/// Makes the directory of the new database, which is known as that from its first moment on.
+fn mark(beside: &Path) -> Result<(), Failure> {
+    let marker = beside.join(MARKER);
+    files::create_dir(beside)
+        .and_then(|()| files::create(&marker).map(|_| ()))
+        .and_then(|()| disk().sync_dir(beside))
+        .map_err(|error| Failure::io("make", &marker, &error))
 }
 
 /// Snapshots go on belonging to the database. Where that fails they are still with the old one.

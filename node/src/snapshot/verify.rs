@@ -5,7 +5,7 @@ use godb_store::Snapshots;
 use super::source::Source;
 use super::{Place, no_such, show};
 use crate::exit::{Exit, Failure};
-use crate::tools::progress::Progress;
+use crate::tools::progress::Steps;
 
 /// Runs the subcommand.
 ///
@@ -47,16 +47,11 @@ fn in_folder(name: Option<&str>, snapshots: &Snapshots) -> Result<Exit, Failure>
         if !snapshots.contains(&name).map_err(super::source::store)? {
             return Err(no_such(&name, &place));
         }
-        let mut progress: Option<(Progress, u64)> = None;
+        let mut steps = Steps::new("verifying");
         let verified = godb_engine::verify_snapshot(snapshots, &name, &mut |done, total| {
-            let (bar, before) =
-                progress.get_or_insert_with(|| (Progress::bytes("verifying", Some(total)), 0));
-            bar.advance(done.saturating_sub(*before));
-            *before = done;
+            steps.at(done, total);
         });
-        if let Some((bar, _)) = progress {
-            bar.finish();
-        }
+        drop(steps);
         match verified {
             Ok(snapshot) => {
                 crate::print(&show::verified(&show::Listed::of(&snapshot)))?;

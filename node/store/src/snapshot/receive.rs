@@ -28,6 +28,19 @@ pub struct IncomingTable<'r> {
     meta: &'r TableMeta,
     file: Arc<dyn File>,
     written_bytes: u64,
+    is_named: bool,
+}
+
+impl Drop for IncomingTable<'_> {
+    fn drop(&mut self) {
+        if !self.is_named {
+            // A full disk gets its space back at once; otherwise the next try takes it away.
+            let _ = self
+                .receiver
+                .snapshots
+                .remove(&self.receiver.staging(self.meta));
+        }
+    }
 }
 
 impl Snapshots {
@@ -44,13 +57,6 @@ impl Snapshots {
         let manifest = Manifest::decode(manifest, &path)?;
         recovery::prepare_dir(&*self.disk, &self.dir)?;
         let lock = self.lock()?;
-        let is_there = self.contains(name)?;
-        if is_there && self.manifest(name)? != manifest {
-            return Err(StoreError::Mismatch {
-                path,
-                detail: "another snapshot of this name is here already".to_owned(),
-            });
-        }
         for (other, found) in self.list()? {
             if found.is_ok_and(|found| found.store_id != manifest.store_id) {
                 return Err(StoreError::Mismatch {
@@ -60,6 +66,13 @@ impl Snapshots {
                     ),
                 });
             }
+        }
+        let is_there = self.contains(name)?;
+        if is_there && self.manifest(name)? != manifest {
+            return Err(StoreError::Mismatch {
+                path,
+                detail: "another snapshot of this name is here already".to_owned(),
+            });
         }
         Ok(Receiver {
             snapshots: self.clone(),
@@ -140,6 +153,7 @@ impl Receiver {
             meta,
             file: opened.map_err(|error| StoreError::io("create", &staging, &error))?,
             written_bytes: 0,
+            is_named: false,
         })
     }
 
@@ -196,7 +210,7 @@ impl IncomingTable<'_> {
     ///
     /// # Errors
     /// Damage: what came is not the table. I/O errors.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         let staging = self.receiver.staging(self.meta);
         let io = |op| {
             let staging = staging.clone();
@@ -207,6 +221,8 @@ impl IncomingTable<'_> {
         let cache = Arc::new(BlockCache::new(CACHE_BYTES));
         Table::open_file(disk, staging.clone(), self.meta, cache)?.verify()?;
         let path = self.receiver.snapshots.dir.join(table_name(self.meta));
-        disk.rename(&staging, &path).map_err(io("rename"))
+        disk.rename(&staging, &path).map_err(io("rename"))?;
+        self.is_named = true;
+        Ok(())
     }
 }
