@@ -148,8 +148,9 @@ fn start_documents(
         Bridge::new(engine.clone()),
         lifecycle.clone(),
         metrics.http.clone(),
+        config.body_times(),
     );
-    let connections = Connections::new(config.send_timeout, metrics.connections("documents"));
+    let connections = Connections::new(config.connection_times(), metrics.connections("documents"));
     let sweeping = connections.clone();
     tokio::spawn(async move { sweeping.sweep().await });
     let (stop, stopped) = watch::channel(false);

@@ -240,3 +240,21 @@ fn a_full_target_gets_no_snapshot_and_a_full_source_gives_leased_ones_up() {
     }
     admin.get("/admin/snapshots/kept").expect(200);
 }
+
+#[test]
+fn where_the_admin_port_asks_for_a_token_the_command_has_one() {
+    let dir = TempDir::new().unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "a token of some length\n").unwrap();
+    let node = NodeOptions::new(dir.path().join("data"))
+        .arg(format!("--admin-token-file={}", path(&token)))
+        .start();
+    let (url, backup) = (admin_url(&node), dir.path().join("backup"));
+    let refused = fails(&["create", "s", "--url", &url], 77);
+    assert!(refused.contains("Authorization"), "{refused}");
+    let with = ["--url", &url, "--token-file", path(&token)];
+    succeeds(&[&["create", "s"], &with[..]].concat());
+    succeeds(&[&["pull", "s", "--to", path(&backup)], &with[..]].concat());
+    let missing = path(&backup.join("none")).to_owned();
+    fails(&["list", "--url", &url, "--token-file", &missing], 66);
+}

@@ -58,11 +58,16 @@ impl StorageEngine {
         let took = began.elapsed();
         let snapshots = self.store().snapshots();
         let mut found = snapshot(&snapshots, name)?;
-        if found.contents.is_none() {
+        if is_new || found.contents.is_none() {
             let created = is_new.then_some((created_at, took));
             let contents = Contents::of(&snapshots.read(name)?, created, &mut |_| {})?;
-            self.store().describe_snapshot(name, &contents.encode())?;
-            found.contents = Some(contents);
+            // Of two calls at once, the one that took it knows when that was.
+            let store = self.store();
+            if store.describe_snapshot(name, &contents.encode(), is_new)? {
+                found.contents = Some(contents);
+            } else {
+                found = snapshot(&snapshots, name)?;
+            }
         }
         found.info = info;
         Ok((found, is_new))

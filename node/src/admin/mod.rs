@@ -26,7 +26,7 @@ use self::route::Operation;
 use self::token::Guard;
 use crate::http::body::Body;
 use crate::http::error::{ApiError, Kind};
-use crate::http::extract::{self, RequestStream};
+use crate::http::extract::{self, BodyTimes, RequestStream};
 use crate::lifecycle::Lifecycle;
 use crate::log::LogControl;
 use crate::metrics::Metrics;
@@ -51,6 +51,7 @@ pub struct State {
     snapshots: snapshots::Desk,
     guard: Guard,
     body_budget: Arc<Semaphore>,
+    body_times: BodyTimes,
 }
 
 impl State {
@@ -68,6 +69,7 @@ impl State {
             lifecycle,
             metrics,
             log,
+            body_times: in_force.config.body_times(),
             in_force: Mutex::new(in_force),
             engine: OnceLock::new(),
             guard,
@@ -106,7 +108,12 @@ impl Router {
         B: RequestStream,
     {
         let (parts, body) = request.into_parts();
-        let read = extract::read_body(&parts.headers, body, &self.state.body_budget).await;
+        let State {
+            body_budget,
+            body_times,
+            ..
+        } = &*self.state;
+        let read = extract::read_body(&parts.headers, body, body_budget, *body_times).await;
         let answer = match read {
             Ok(body) => self.dispatch(&parts, &body.bytes).await,
             Err(error) => Err(error),

@@ -63,7 +63,10 @@ pub fn start(
     ));
     let router = super::router(state.clone());
     let expiring = state.clone();
-    let connections = Connections::new(resolved.config.send_timeout, metrics.connections("admin"));
+    let connections = Connections::new(
+        resolved.config.connection_times(),
+        metrics.connections("admin"),
+    );
     std::thread::Builder::new()
         .name("godb-admin".to_owned())
         .spawn(move || {

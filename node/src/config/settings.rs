@@ -9,6 +9,9 @@ use std::time::Duration;
 use godb_store::LiveSettings;
 use tracing::level_filters::LevelFilter;
 
+use crate::http::extract::BodyTimes;
+use crate::server::TimeLimits;
+
 use super::units::{format_duration, format_quantity, parse_duration, parse_quantity};
 
 /// Everything `godb serve` is told, already read into types.
@@ -38,6 +41,14 @@ pub struct Config {
     pub shutdown_checkpoint_timeout: Duration,
     /// Connections served at once on the document port.
     pub max_connections: u64,
+    /// From an answer or the connect to the first byte of the next request.
+    pub idle_timeout: Duration,
+    /// From there to the end of its head.
+    pub header_timeout: Duration,
+    /// Longest wait for the next piece of a request's body.
+    pub receive_timeout: Duration,
+    /// Longest time for a whole body.
+    pub body_timeout: Duration,
     /// Longest time a response may wait for its reader.
     pub send_timeout: Duration,
     /// A leased snapshot that nobody wants for this long goes.
@@ -65,11 +76,34 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(3),
             shutdown_checkpoint_timeout: Duration::from_secs(4),
             max_connections: 4096,
+            idle_timeout: Duration::from_secs(75),
+            header_timeout: Duration::from_secs(75),
+            receive_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(300),
             send_timeout: Duration::from_secs(30),
             snapshot_lease: Duration::from_secs(15 * 60),
             snapshot_read_rate: 128 * 1024 * 1024,
             admin_token_file: None,
             admin_token_sha256_file: None,
+        }
+    }
+}
+
+impl Config {
+    /// How long a connection may take for what.
+    pub fn connection_times(&self) -> TimeLimits {
+        TimeLimits {
+            idle: self.idle_timeout,
+            header: self.header_timeout,
+            send: self.send_timeout,
+        }
+    }
+
+    /// How long the body of a request may take.
+    pub fn body_times(&self) -> BodyTimes {
+        BodyTimes {
+            piece: self.receive_timeout,
+            whole: self.body_timeout,
         }
     }
 }
@@ -244,11 +278,43 @@ pub const SETTINGS: &[Setting] = &[
         get: |c| c.max_connections.to_string(),
     },
     Setting {
+        key: "idle_timeout",
+        value_name: "TIME",
+        help: "A kept connection on which no request begins for this long is closed",
+        live: false,
+        set: |c, v| patience(v).map(|d| c.idle_timeout = d),
+        get: |c| format_duration(c.idle_timeout),
+    },
+    Setting {
+        key: "header_timeout",
+        value_name: "TIME",
+        help: "A request whose head is not whole this long after its first byte is refused with 408",
+        live: false,
+        set: |c, v| patience(v).map(|d| c.header_timeout = d),
+        get: |c| format_duration(c.header_timeout),
+    },
+    Setting {
+        key: "receive_timeout",
+        value_name: "TIME",
+        help: "A request of whose body nothing arrives for this long is refused with 408",
+        live: false,
+        set: |c, v| patience(v).map(|d| c.receive_timeout = d),
+        get: |c| format_duration(c.receive_timeout),
+    },
+    Setting {
+        key: "body_timeout",
+        value_name: "TIME",
+        help: "A request whose body is not whole after this long is refused with 408",
+        live: false,
+        set: |c, v| patience(v).map(|d| c.body_timeout = d),
+        get: |c| format_duration(c.body_timeout),
+    },
+    Setting {
         key: "send_timeout",
         value_name: "TIME",
         help: "A connection whose client takes nothing for this long is closed",
         live: false,
-        set: |c, v| send_timeout(v).map(|d| c.send_timeout = d),
+        set: |c, v| patience(v).map(|d| c.send_timeout = d),
         get: |c| format_duration(c.send_timeout),
     },
     Setting {
@@ -365,7 +431,7 @@ fn at_most(text: &str, most: Duration) -> Result<Duration, String> {
     Ok(duration)
 }
 
-fn send_timeout(text: &str) -> Result<Duration, String> {
+fn patience(text: &str) -> Result<Duration, String> {
     let duration = at_most(text, Duration::from_secs(3600))?;
     if duration < Duration::from_secs(1) {
         return Err(format!("`{text}` is shorter than 1s"));

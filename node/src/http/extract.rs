@@ -27,10 +27,6 @@ const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 const SMALL_BODY_BYTES: usize = 64 * 1024;
 /// What all larger bodies in flight may hold together, in units of [`SMALL_BODY_BYTES`].
 pub const BODY_BUDGET_UNITS: usize = 512 * 1024 * 1024 / SMALL_BODY_BYTES;
-/// Longest wait for the next piece of a body.
-const BODY_PIECE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time for a whole body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest wait for room in the budget.
 const BUDGET_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -158,6 +154,15 @@ fn is_json(value: &[u8]) -> bool {
         })
 }
 
+/// How long a body may take to arrive.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyTimes {
+    /// Longest wait for its next piece.
+    pub piece: Duration,
+    /// Longest time for all of it.
+    pub whole: Duration,
+}
+
 /// A request body that is still arriving.
 pub trait RequestStream: HttpBody<Data = Bytes> + Unpin + Send + 'static {}
 
@@ -176,6 +181,7 @@ pub async fn read_body<B>(
     headers: &HeaderMap,
     body: B,
     budget: &Arc<Semaphore>,
+    times: BodyTimes,
 ) -> Result<RequestBody, ApiError>
 where
     B: RequestStream,
@@ -193,7 +199,7 @@ where
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     let mut held = None;
-    while let Some(piece) = next_piece(&mut body, &mut deadline).await? {
+    while let Some(piece) = next_piece(&mut body, times, &mut deadline).await? {
         let so_far = rest.len() + first.as_ref().map_or(0, Bytes::len);
         if so_far + piece.len() > MAX_BODY_BYTES {
             return Err(too_large());
@@ -219,16 +225,16 @@ where
 }
 
 /// Reads a body that means nothing and throws it away.
-pub fn ignore_body<B: RequestStream>(body: B) {
+pub fn ignore_body<B: RequestStream>(body: B, times: BodyTimes) {
     if !body.is_end_stream() {
-        discard(body);
+        discard(body, times);
     }
 }
 
 /// Takes what is still on its way, while the answer is already being sent.
-fn discard<B: RequestStream>(mut body: B) {
+fn discard<B: RequestStream>(mut body: B, times: BodyTimes) {
     let mut seen = 0;
-    let deadline = Instant::now() + BODY_PIECE_TIMEOUT;
+    let deadline = Instant::now() + times.piece;
     tokio::spawn(async move {
         while seen <= MAX_DISCARDED_BYTES {
             match timeout_at(deadline, body.frame()).await {
@@ -241,6 +247,7 @@ fn discard<B: RequestStream>(mut body: B) {
 
 async fn next_piece<B: RequestStream>(
     body: &mut B,
+    times: BodyTimes,
     deadline: &mut Option<Instant>,
 ) -> Result<Option<Bytes>, ApiError> {
     loop {
@@ -250,8 +257,8 @@ async fn next_piece<B: RequestStream>(
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let now = Instant::now();
-                let whole = *deadline.get_or_insert_with(|| now + BODY_TIMEOUT);
-                timeout_at(whole.min(now + BODY_PIECE_TIMEOUT), body.frame())
+                let whole = *deadline.get_or_insert_with(|| now + times.whole);
+                timeout_at(whole.min(now + times.piece), body.frame())
                     .await
                     .map_err(|_| {
                         ApiError::new(

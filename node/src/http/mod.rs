@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 
 use self::body::Body;
 use self::error::{ApiError, Kind};
-use self::extract::{RequestBody, RequestStream};
+use self::extract::{BodyTimes, RequestBody, RequestStream};
 use self::route::{BodyUse, Operation, PathMatch, Route};
 use crate::bridge::Bridge;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -46,6 +46,8 @@ pub struct State {
     pub metrics: Arc<HttpMetrics>,
     /// What larger request bodies may hold together.
     pub body_budget: Arc<Semaphore>,
+    /// How long they may take.
+    pub body_times: BodyTimes,
     /// Places for streams.
     pub streams: Arc<Semaphore>,
     /// `/openapi.json`, rendered once.
@@ -81,13 +83,19 @@ pub struct Router {
 }
 
 /// Builds the router.
-pub fn router(bridge: Bridge, lifecycle: Arc<Lifecycle>, metrics: Arc<HttpMetrics>) -> Router {
+pub fn router(
+    bridge: Bridge,
+    lifecycle: Arc<Lifecycle>,
+    metrics: Arc<HttpMetrics>,
+    body_times: BodyTimes,
+) -> Router {
     Router {
         state: Arc::new(State {
             bridge,
             lifecycle,
             metrics,
             body_budget: Arc::new(Semaphore::new(extract::BODY_BUDGET_UNITS)),
+            body_times,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             openapi: Bytes::from(openapi::document().to_string()),
         }),
@@ -140,12 +148,12 @@ impl Router {
         B: RequestStream,
     {
         let Some(path) = route::match_path(parts.uri.path()) else {
-            extract::ignore_body(body);
+            extract::ignore_body(body, self.state.body_times);
             let message = format!("there is nothing at {}", parts.uri.path());
             return (None, Err(ApiError::new(Kind::RouteNotFound, message)));
         };
         let Some(route) = route::find(path.template, parts.method.as_str()) else {
-            extract::ignore_body(body);
+            extract::ignore_body(body, self.state.body_times);
             let allow = route::allowed(path.template);
             let message = format!("{} is not one of: {allow}", parts.method);
             let mut error = ApiError::new(Kind::MethodNotAllowed, message);
@@ -154,13 +162,20 @@ impl Router {
         };
         let read = match route.body {
             BodyUse::Ignored => {
-                extract::ignore_body(body);
+                extract::ignore_body(body, self.state.body_times);
                 Ok(RequestBody::default())
             }
             BodyUse::Json => match extract::require_json(&parts.headers) {
-                Ok(()) => extract::read_body(&parts.headers, body, &self.state.body_budget).await,
+                Ok(()) => {
+                    let State {
+                        body_budget,
+                        body_times,
+                        ..
+                    } = &*self.state;
+                    extract::read_body(&parts.headers, body, body_budget, *body_times).await
+                }
                 Err(refusal) => {
-                    extract::ignore_body(body);
+                    extract::ignore_body(body, self.state.body_times);
                     Err(refusal)
                 }
             },

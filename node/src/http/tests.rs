@@ -13,6 +13,7 @@ use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::metrics::observer::NodeObserver;
 
@@ -64,6 +65,7 @@ fn node_at(durability: Durability) -> Node {
         Bridge::new(engine.clone()),
         lifecycle.clone(),
         metrics.http.clone(),
+        Config::default().body_times(),
     );
     Node {
         router,

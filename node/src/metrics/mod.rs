@@ -65,7 +65,7 @@ impl Metrics {
             )?,
             connections_closed: make.counters(
                 "godb_http_connections_timed_out_total",
-                "Connections closed because the client took nothing (send) or sent no request (idle).",
+                "Connections closed because the client took nothing (send), sent no request (idle) or only a part of a request's head (header).",
                 &["listener", "reason"],
             )?,
             accept_errors: make.counters(
@@ -108,6 +108,7 @@ impl Metrics {
             open: self.connections.with_label_values(&[listener]),
             send_timeouts: closed("send"),
             idle_timeouts: closed("idle"),
+            header_timeouts: closed("header"),
             accept_errors: self.accept_errors.with_label_values(&[listener]),
         }
     }

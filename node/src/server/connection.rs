@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
-use std::pin::{Pin, pin};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::CONNECTION;
+use hyper::rt::Write;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use prometheus::{IntCounter, IntGauge};
@@ -27,8 +29,6 @@ use super::Service;
 use super::socket::Socket;
 use crate::http::body::{Body, Interrupted};
 
-/// Longest time from an answer (or the connect) to the end of the next request's head.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Longest wait for a client to read an answer that came before the end of its request.
 const LINGER: Duration = Duration::from_secs(10);
 /// The same, once the process is stopping.
@@ -41,6 +41,17 @@ pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// "Not now" in a slot's times.
 pub(super) const NEVER: u64 = 0;
 
+/// How long a connection may take for what.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimits {
+    /// From an answer (or the connect) to the first byte of the next request.
+    pub idle: Duration,
+    /// From there to the end of the request's head.
+    pub header: Duration,
+    /// For the client to take the next bytes of an answer.
+    pub send: Duration,
+}
+
 /// What connections are counted in.
 #[derive(Clone)]
 pub struct ConnectionMetrics {
@@ -50,6 +61,8 @@ pub struct ConnectionMetrics {
     pub send_timeouts: IntCounter,
     /// Closed because no request came.
     pub idle_timeouts: IntCounter,
+    /// Closed because a request's head did not arrive in time.
+    pub header_timeouts: IntCounter,
     /// Accepts that failed.
     pub accept_errors: IntCounter,
 }
@@ -59,7 +72,7 @@ pub struct Connections {
     slots: Mutex<HashMap<u64, Arc<Slot>>>,
     next: AtomicU64,
     closing_idle: AtomicBool,
-    send_timeout_ms: u64,
+    limits: TimeLimits,
     epoch: Instant,
     /// Milliseconds since `epoch`, at least 1, as of the last sweep.
     now_ms: AtomicU64,
@@ -71,9 +84,14 @@ pub struct Connections {
 pub(super) struct Slot {
     connections: Arc<Connections>,
     waker: Mutex<Option<Waker>>,
+    peer: SocketAddr,
     aborted: AtomicBool,
+    /// Whether the next request takes too long to come.
+    late: AtomicBool,
     /// Since when no request is in flight.
     pub(super) idle_since: AtomicU64,
+    /// Since when a part of a head is here.
+    pub(super) head_since: AtomicU64,
     /// Since when the socket takes no bytes.
     pub(super) write_blocked_since: AtomicU64,
     /// Whether the last answer closes the connection although its request had a body, which may
@@ -85,12 +103,12 @@ pub(super) struct Slot {
 
 impl Connections {
     /// None yet.
-    pub fn new(send_timeout: Duration, metrics: ConnectionMetrics) -> Arc<Self> {
+    pub fn new(limits: TimeLimits, metrics: ConnectionMetrics) -> Arc<Self> {
         Arc::new(Self {
             slots: Mutex::default(),
             next: AtomicU64::new(0),
             closing_idle: AtomicBool::new(false),
-            send_timeout_ms: millis(send_timeout),
+            limits,
             epoch: Instant::now(),
             now_ms: AtomicU64::new(1),
             last_closed: Notify::new(),
@@ -113,14 +131,24 @@ impl Connections {
                     let since = since.load(Ordering::Relaxed);
                     since != NEVER && now.saturating_sub(since) > limit
                 };
-                if over(&slot.write_blocked_since, self.send_timeout_ms) {
+                let is_set = |since: &AtomicU64| since.load(Ordering::Relaxed) != NEVER;
+                if over(&slot.write_blocked_since, millis(self.limits.send)) {
                     self.metrics.send_timeouts.inc();
+                    tracing::warn!(
+                        peer = %slot.peer,
+                        send_timeout_ms = millis(self.limits.send),
+                        "an answer was cut: its client took nothing for send_timeout"
+                    );
                     slot.abort();
                 } else if over(&slot.lingering_since, linger) {
                     slot.abort();
-                } else if over(&slot.idle_since, millis(IDLE_TIMEOUT)) {
-                    self.metrics.idle_timeouts.inc();
-                    slot.abort();
+                } else if is_set(&slot.lingering_since) || is_set(&slot.write_blocked_since) {
+                    // An answer is on its way, with limits of its own.
+                } else if over(&slot.head_since, millis(self.limits.header))
+                    || !is_set(&slot.head_since) && over(&slot.idle_since, millis(self.limits.idle))
+                {
+                    slot.late.store(true, Ordering::Relaxed);
+                    slot.wake();
                 }
             }
         }
@@ -184,6 +212,28 @@ impl Slot {
         self.lingering_since.store(self.now(), Ordering::Relaxed);
     }
 
+    /// Bytes of a client came: of a head, unless a request is in flight.
+    pub(super) fn note_read(&self) {
+        if self.idle_since.load(Ordering::Relaxed) != NEVER
+            && self.head_since.load(Ordering::Relaxed) == NEVER
+        {
+            self.head_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// A head is whole.
+    fn begin_request(&self) {
+        self.idle_since.store(NEVER, Ordering::Relaxed);
+        self.head_since.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Whether no request came since it was found late.
+    fn is_late(&self) -> bool {
+        self.late.swap(false, Ordering::Relaxed)
+            && self.idle_since.load(Ordering::Relaxed) != NEVER
+            && self.write_blocked_since.load(Ordering::Relaxed) == NEVER
+    }
+
     fn wake(&self) {
         let waker = self
             .waker
@@ -220,12 +270,20 @@ impl Drop for Registered {
 }
 
 /// Serves one connection to its end.
-pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Connections>) {
+pub async fn run<S: Service>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    connections: Arc<Connections>,
+) {
     let slot = Arc::new(Slot {
         connections: connections.clone(),
         waker: Mutex::new(None),
+        peer,
         aborted: AtomicBool::new(false),
+        late: AtomicBool::new(false),
         idle_since: AtomicU64::new(connections.now()),
+        head_since: AtomicU64::new(NEVER),
         write_blocked_since: AtomicU64::new(NEVER),
         unread: AtomicBool::new(false),
         lingering_since: AtomicU64::new(NEVER),
@@ -233,7 +291,7 @@ pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Con
     let number = connections.next.fetch_add(1, Ordering::Relaxed);
     connections.slots().insert(number, slot.clone());
     connections.metrics.open.inc();
-    let registered = Registered {
+    let _registered = Registered {
         connections: connections.clone(),
         number,
     };
@@ -245,7 +303,7 @@ pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Con
     let answer = service_fn(|request: Request<Incoming>| {
         let has_body = !request.body().is_end_stream();
         let slot = slot.clone();
-        slot.idle_since.store(NEVER, Ordering::Relaxed);
+        slot.begin_request();
         async move {
             let response = service.call(request).await?;
             if has_body && response.headers().contains_key(CONNECTION) {
@@ -254,29 +312,55 @@ pub async fn run<S: Service>(stream: TcpStream, service: S, connections: Arc<Con
             Ok::<_, std::convert::Infallible>(response.map(|body| Tracked { body, slot }))
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(io, answer);
-    let mut connection = pin!(connection);
     let mut told = false;
     let mut known = false;
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         if !mem::replace(&mut known, true) {
             // A task keeps its waker for life.
             *slot.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
         }
         if slot.aborted.load(Ordering::Relaxed) {
-            return Poll::Ready(());
+            return Poll::Ready(Ended::Over);
+        }
+        if slot.is_late() {
+            return Poll::Ready(Ended::Late);
         }
         if connections.closing_idle.load(Ordering::Relaxed) && !mem::replace(&mut told, true) {
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
         }
         // An error here is a client that went away, or one that was told what is wrong already.
-        connection.as_mut().poll(cx).map(|_| ())
+        Pin::new(&mut connection).poll(cx).map(|_| Ended::Over)
     })
     .await;
-    drop(registered);
+    if let Ended::Late = ended {
+        let parts = connection.into_parts();
+        if parts.read_buf.is_empty() {
+            connections.metrics.idle_timeouts.inc();
+            return;
+        }
+        connections.metrics.header_timeouts.inc();
+        let mut io = parts.io;
+        io.refuse_late_head();
+        poll_fn(|cx| {
+            if slot.aborted.load(Ordering::Relaxed) {
+                return Poll::Ready(());
+            }
+            Pin::new(&mut io).poll_shutdown(cx).map(|_| ())
+        })
+        .await;
+    }
+}
+
+/// How the work on a connection ended.
+enum Ended {
+    /// There is nothing left to do.
+    Over,
+    /// The next request did not come in time, or only a part of its head.
+    Late,
 }
 
 /// A response body that marks its connection idle when it has been sent or dropped.

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-pub use connection::Connections;
+pub use connection::{Connections, TimeLimits};
 
 use crate::http::body::Body;
 
@@ -70,10 +70,11 @@ pub async fn accept<S: Service>(
             accepted = accept_one(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, peer, place)) => {
                 // Answers are small and complete: waiting to fill a packet only delays them.
                 let _ = stream.set_nodelay(true);
-                let connection = connection::run(stream, service.clone(), connections.clone());
+                let connection =
+                    connection::run(stream, peer, service.clone(), connections.clone());
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -91,14 +92,14 @@ pub async fn accept<S: Service>(
 async fn accept_one(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = places
         .clone()
         .acquire_owned()
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::NotConnected))?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
 }
 
 fn is_one_connections_fault(error: &io::Error) -> bool {

@@ -89,6 +89,24 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// What the shutdown sends, once the head that was arriving is not waited for any longer.
+    pub fn refuse_late_head(&mut self) {
+        let body = ApiError::new(
+            Kind::RequestTimeout,
+            "the request's head did not arrive in time",
+        )
+        .json(false);
+        let mut out = format!(
+            "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        out.extend_from_slice(&body);
+        self.refusal = Bytes::from(out);
+        self.refused = true;
+    }
+
     /// Reads until the client closes too, or has sent more than is worth the courtesy.
     fn poll_linger(&mut self, cx: &mut Context<'_>, seen: &mut usize) -> Poll<()> {
         let mut bytes = [0; LINGER_READ_BYTES];
@@ -156,7 +174,12 @@ impl Read for Socket {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        if read.is_ready() {
+            this.slot.note_read();
+        }
+        read
     }
 }
 

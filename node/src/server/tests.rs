@@ -31,9 +31,15 @@ struct Running {
     stop: watch::Sender<bool>,
 }
 
-async fn start(send_timeout: Duration, max_connections: usize) -> Running {
+const PATIENT: TimeLimits = TimeLimits {
+    idle: Duration::from_secs(75),
+    header: Duration::from_secs(75),
+    send: Duration::from_secs(5),
+};
+
+async fn start(limits: TimeLimits, max_connections: usize) -> Running {
     let metrics = Metrics::new().unwrap();
-    let connections = Connections::new(send_timeout, metrics.connections("documents"));
+    let connections = Connections::new(limits, metrics.connections("documents"));
     let listener = listen(reserve(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -60,7 +66,14 @@ async fn ask(stream: &mut TcpStream, path: &str) {
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_dropped() {
-    let running = start(Duration::from_secs(1), 4).await;
+    let running = start(
+        TimeLimits {
+            send: Duration::from_secs(1),
+            ..PATIENT
+        },
+        4,
+    )
+    .await;
     let mut client = TcpStream::connect(running.address).await.unwrap();
     ask(&mut client, "/big").await;
     while running.connections.open() == 0 {
@@ -72,7 +85,7 @@ async fn a_client_that_never_reads_is_dropped() {
 
 #[tokio::test]
 async fn idle_connections_close_and_busy_ones_finish() {
-    let running = start(Duration::from_secs(5), 4).await;
+    let running = start(PATIENT, 4).await;
     let mut idle = TcpStream::connect(running.address).await.unwrap();
     let mut busy = TcpStream::connect(running.address).await.unwrap();
     ask(&mut busy, "/slow").await;
@@ -94,7 +107,7 @@ async fn idle_connections_close_and_busy_ones_finish() {
 
 #[tokio::test]
 async fn after_a_drain_no_connection_is_left_that_could_acknowledge() {
-    let running = start(Duration::from_secs(5), 4).await;
+    let running = start(PATIENT, 4).await;
     let mut busy = TcpStream::connect(running.address).await.unwrap();
     ask(&mut busy, "/slow").await;
     while running.connections.open() < 1 {
@@ -107,7 +120,7 @@ async fn after_a_drain_no_connection_is_left_that_could_acknowledge() {
 
 #[tokio::test]
 async fn connections_beyond_the_limit_wait_their_turn() {
-    let running = start(Duration::from_secs(5), 1).await;
+    let running = start(PATIENT, 1).await;
     let mut first = TcpStream::connect(running.address).await.unwrap();
     ask(&mut first, "/slow").await;
     let mut second = TcpStream::connect(running.address).await.unwrap();
@@ -122,7 +135,51 @@ async fn connections_beyond_the_limit_wait_their_turn() {
 
 #[tokio::test]
 async fn an_address_that_is_taken_is_refused() {
-    let running = start(Duration::from_secs(5), 1).await;
+    let running = start(PATIENT, 1).await;
     let error = reserve(running.address).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+}
+
+const HASTY: TimeLimits = TimeLimits {
+    idle: Duration::from_secs(3),
+    header: Duration::from_secs(1),
+    send: Duration::from_secs(5),
+};
+
+#[tokio::test]
+async fn a_head_that_takes_too_long_is_refused_in_the_form_of_every_error() {
+    let running = start(HASTY, 4).await;
+    // Alone; behind an answered request; and in one piece with the request before it.
+    for (asked, begun) in [("", ""), ("/", ""), ("/", "GET /n"), ("/slow", "GET /n")] {
+        let mut client = TcpStream::connect(running.address).await.unwrap();
+        let mut text = String::new();
+        if !asked.is_empty() {
+            let request = format!("GET {asked} HTTP/1.1\r\nhost: x\r\n\r\n{begun}");
+            client.write_all(request.as_bytes()).await.unwrap();
+        }
+        if begun.is_empty() {
+            for byte in b"GET / HTTP/1.1\r\nho" {
+                client.write_all(&[*byte]).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        client.read_to_string(&mut text).await.unwrap();
+        let (_, last) = text.split_once("HTTP/1.1 408 ").expect(&text);
+        let (head, body) = last.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("connection: close"), "{text}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["code"], 408);
+        assert!(body["message"].as_str().unwrap().contains("head"));
+    }
+    running.connections.drained().await;
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_without_an_answer() {
+    let running = start(HASTY, 4).await;
+    let mut client = TcpStream::connect(running.address).await.unwrap();
+    let mut text = String::new();
+    let closing = client.read_to_string(&mut text);
+    let closed = tokio::time::timeout(Duration::from_secs(10), closing).await;
+    assert_eq!(closed.unwrap().unwrap(), 0);
 }

@@ -107,6 +107,7 @@ fn replace(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<Pa
         data_dir: beside.clone(),
         ..Directories::default()
     };
+    unmark(dir)?;
     tidy(&beside, dir)?;
     let replaced = free_name(dir)?;
     mark(&beside)?;
@@ -125,8 +126,7 @@ fn replace(snapshots: &Snapshots, name: &str, target: &Directories) -> Result<Pa
     sync()?;
     files::rename(&beside, &replaced).map_err(|error| Failure::io("rename", &beside, &error))?;
     sync()?;
-    let marker = dir.join(MARKER);
-    files::remove(&marker).map_err(|error| Failure::io("remove", &marker, &error))?;
+    unmark(dir)?;
     keep_snapshots(&replaced, dir);
     Ok(replaced)
 }
@@ -139,6 +139,12 @@ fn tidy(beside: &Path, dir: &Path) -> Result<(), Failure> {
     }
     let has = |name: &str| files::find(&beside.join(name)).is_ok();
     if has(MARKER) || !has(directories::MANIFEST) {
+        // Without its manifest it is no database, however far the removal comes.
+        if has(directories::MANIFEST) {
+            files::remove(&beside.join(directories::MANIFEST))
+                .and_then(|()| disk().sync_dir(beside))
+                .map_err(|error| Failure::io("remove", beside, &error))?;
+        }
         return files::remove_all(beside).map_err(|error| Failure::io("remove", beside, &error));
     }
     let replaced = free_name(dir)?;
@@ -149,6 +155,18 @@ fn tidy(beside: &Path, dir: &Path) -> Result<(), Failure> {
         replaced.display()
     );
     Ok(())
+}
+
+/// The database in `dir` is no new one any more. Done before another one is made beside it too: a
+/// call that was killed at its end may have left the marker.
+fn unmark(dir: &Path) -> Result<(), Failure> {
+    let marker = dir.join(MARKER);
+    if files::find(&marker).is_err() {
+        return Ok(());
+    }
+    files::remove(&marker)
+        .and_then(|()| disk().sync_dir(dir))
+        .map_err(|error| Failure::io("remove", &marker, &error))
 }
 
 /// Makes the directory of the new database, which is known as that from its first moment on.

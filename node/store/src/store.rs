@@ -217,12 +217,14 @@ impl Store {
     }
 
     /// Puts a description beside the snapshot `name`, as [`Snapshots::describe`] does, but not
-    /// beside one that was removed meanwhile. Returns whether it is there.
+    /// beside one that was removed meanwhile, and with `replace` unset not in place of a description
+    /// that is there. Returns whether it was written.
     ///
     /// # Errors
     /// I/O errors.
-    pub fn describe_snapshot(&self, name: &str, description: &[u8]) -> Result<bool> {
-        self.0.checkpointer.describe_snapshot(name, description)
+    pub fn describe_snapshot(&self, name: &str, description: &[u8], replace: bool) -> Result<bool> {
+        let checkpointer = &self.0.checkpointer;
+        checkpointer.describe_snapshot(name, description, replace)
     }
 
     /// What snapshots hold.

@@ -5,6 +5,11 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+const TIMES: BodyTimes = BodyTimes {
+    piece: Duration::from_secs(30),
+    whole: Duration::from_secs(300),
+};
+
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     pairs
         .iter()
@@ -114,16 +119,18 @@ async fn the_limit_holds_for_chunked_bodies_too() {
     let budget = Arc::new(Semaphore::new(BODY_BUDGET_UNITS));
     let none = HeaderMap::new();
     let piece = 1 << 20;
-    let at_limit = read_body(&none, chunked(16, piece), &budget).await.unwrap();
+    let at_limit = read_body(&none, chunked(16, piece), &budget, TIMES)
+        .await
+        .unwrap();
     assert_eq!(at_limit.bytes.len(), MAX_BODY_BYTES);
     assert!(budget.available_permits() < BODY_BUDGET_UNITS);
     drop(at_limit);
-    let above = read_body(&none, chunked(17, piece), &budget)
+    let above = read_body(&none, chunked(17, piece), &budget, TIMES)
         .await
         .unwrap_err();
     assert_eq!(above.kind, Kind::TooLarge);
     let announced = headers(&[("content-length", "16777217")]);
-    let refused = read_body(&announced, chunked(0, 0), &budget)
+    let refused = read_body(&announced, chunked(0, 0), &budget, TIMES)
         .await
         .unwrap_err();
     assert_eq!(refused.kind, Kind::TooLarge);
@@ -134,12 +141,12 @@ async fn the_limit_holds_for_chunked_bodies_too() {
 async fn pieces_are_joined_in_order() {
     let budget = Arc::new(Semaphore::new(BODY_BUDGET_UNITS));
     let none = HeaderMap::new();
-    let whole = read_body(&none, Full::new(Bytes::from_static(b"abc")), &budget);
+    let whole = read_body(&none, Full::new(Bytes::from_static(b"abc")), &budget, TIMES);
     assert_eq!(whole.await.unwrap().bytes, "abc");
-    let empty = read_body(&none, chunked(0, 0), &budget);
+    let empty = read_body(&none, chunked(0, 0), &budget, TIMES);
     assert_eq!(empty.await.unwrap().bytes, "");
     let pieces = [Bytes::from("ab"), Bytes::from("cd"), Bytes::from("ef")];
     let body = Pieces(pieces.into_iter().collect());
-    let joined = read_body(&none, body, &budget).await.unwrap();
+    let joined = read_body(&none, body, &budget, TIMES).await.unwrap();
     assert_eq!(joined.bytes, "abcdef");
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::bridge::Bridge;
+use crate::config::Config;
 use crate::files;
 use crate::http::router;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -10,7 +11,6 @@ use godb_engine::{Io, StorageEngine};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 use tokio::sync::watch;
 
 const DOCUMENTS: u64 = 2500;
@@ -202,8 +202,14 @@ fn node(runtime: &tokio::runtime::Runtime, engine: StorageEngine) -> String {
     let lifecycle = Arc::new(Lifecycle::start().unwrap());
     lifecycle.advance(Phase::Ready);
     let metrics = Metrics::new().unwrap();
-    let router = router(Bridge::new(engine), lifecycle, metrics.http.clone());
-    let connections = Connections::new(Duration::from_secs(5), metrics.connections("documents"));
+    let config = Config::default();
+    let router = router(
+        Bridge::new(engine),
+        lifecycle,
+        metrics.http.clone(),
+        config.body_times(),
+    );
+    let connections = Connections::new(config.connection_times(), metrics.connections("documents"));
     let _context = runtime.enter();
     let socket = server::reserve(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let listener = server::listen(socket).unwrap();

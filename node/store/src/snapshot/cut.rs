@@ -89,15 +89,20 @@ impl Checkpointer {
     }
 
     /// See [`crate::Store::describe_snapshot`].
-    pub(crate) fn describe_snapshot(&self, name: &str, description: &[u8]) -> Result<bool> {
+    pub(crate) fn describe_snapshot(
+        &self,
+        name: &str,
+        description: &[u8],
+        replace: bool,
+    ) -> Result<bool> {
         let _one_at_a_time = lock(&self.snapshotting);
         self.check_owned()?;
         let snapshots = self.snapshots();
-        let there = snapshots.contains(name)?;
-        if there {
-            snapshots.describe(name, description)?;
+        if !snapshots.contains(name)? || (!replace && snapshots.description(name)?.is_some()) {
+            return Ok(false);
         }
-        Ok(there)
+        snapshots.describe(name, description)?;
+        Ok(true)
     }
 
     /// See [`crate::Store::snapshot_usage`].

@@ -49,8 +49,11 @@ fn a_power_cut_during_a_carry_leaves_a_whole_snapshot_or_none() {
     store.create_snapshot("a").unwrap();
     fill(&store, 60, 100);
     store.create_snapshot("b").unwrap();
-    assert!(store.describe_snapshot("b", b"what it holds").unwrap());
-    assert!(!store.describe_snapshot("c", b"nothing").unwrap());
+    let describe = |name, text: &[u8], replace| store.describe_snapshot(name, text, replace);
+    assert!(describe("b", b"first", false).unwrap());
+    assert!(!describe("b", b"second", false).unwrap());
+    assert!(describe("b", b"what it holds", true).unwrap());
+    assert!(!describe("c", b"of nothing", true).unwrap());
     let expected = content(&store.snapshots().read("b").unwrap());
     assert!(carry(&store.snapshots(), "a", &target(&disk)).unwrap() > 0);
     let done = Arc::new(Mutex::new(false));
