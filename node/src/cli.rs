@@ -1,6 +1,8 @@
 //! The command line: what was asked for, read into types. Values of settings stay text here and
 //! are judged together with file and environment by [`crate::config`].
 
+mod snapshot;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -9,7 +11,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
 use crate::config::{Config, FlagValue, Inputs, SETTINGS, legacy};
 use crate::exit;
-use crate::tools::{Directories, ExportOptions, Format, ImportOptions, RepairOptions, Target};
+use crate::snapshot::SnapshotCommand;
+use crate::tools::{
+    Directories, Existing, ExportAllOptions, ExportOptions, Format, ImportAllOptions,
+    ImportOptions, RepairOptions, Target,
+};
 
 /// What to do.
 #[derive(Debug)]
@@ -24,8 +30,14 @@ pub enum Command {
     Verify(Directories),
     /// Make a damaged data directory usable again.
     Repair(RepairOptions),
+    /// Take, list, carry, restore or remove snapshots.
+    Snapshot(SnapshotCommand),
     /// Documents from a file into a collection.
     Import(ImportOptions),
+    /// A whole database from a file.
+    ImportAll(ImportAllOptions),
+    /// A whole database into a file.
+    ExportAll(ExportAllOptions),
     /// Documents of a collection into a file.
     Export(ExportOptions),
 }
@@ -52,6 +64,10 @@ Examples:
       what is in force, and where each value came from
   godb import people.ndjson --collection people --url http://127.0.0.1:8080
   godb export --collection people --data-dir data > people.ndjson
+  godb snapshot pull --to /backup/db
+      a backup of a running node; `godb snapshot --help` has the rest
+  godb export --all backup.godb --url http://127.0.0.1:8080
+      every collection with its indexes as of one moment; godb import --all backup.godb reads it
   godb verify data
   godb repair data --dry-run
       what of a damaged database can be kept; without --dry-run keeps it, and the files as they were
@@ -100,6 +116,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             },
             originals: path(sub, "originals"),
             dry_run: sub.get_flag("dry_run"),
+        }),
+        Some(("snapshot", sub)) => Command::Snapshot(snapshot::command(sub).ok_or_else(|| {
+            root().error(ErrorKind::MissingSubcommand, "snapshot create, list, …?")
+        })?),
+        Some(("import", sub)) if sub.get_flag("all") => Command::ImportAll(ImportAllOptions {
+            file: path(sub, "file").unwrap_or_default(),
+            target: target(sub),
+            existing: match (sub.get_flag("merge"), sub.get_flag("replace")) {
+                (true, _) => Existing::Merge,
+                (_, true) => Existing::Replace,
+                _ => Existing::Refuse,
+            },
+        }),
+        Some(("export", sub)) if sub.get_flag("all") => Command::ExportAll(ExportAllOptions {
+            file: path(sub, "file"),
+            target: target(sub),
         }),
         Some(("import", sub)) => Command::Import(ImportOptions {
             file: path(sub, "file").unwrap_or_default(),
@@ -217,6 +249,7 @@ fn root() -> Clap {
         )
         .subcommand(verify())
         .subcommand(repair())
+        .subcommand(snapshot::definition())
         .subcommand(import())
         .subcommand(export());
     with_settings(command)
@@ -269,7 +302,7 @@ fn repair() -> Clap {
 
 fn import() -> Clap {
     Clap::new("import")
-        .about("Bring documents from a file into a collection")
+        .about("Bring documents from a file into a collection, or a whole database with --all")
         .after_help(
             "The file is read twice: first every document is checked, and nothing is written if \
              one is wrong; then they are written in batches, each all or nothing. A document \
@@ -279,7 +312,12 @@ fn import() -> Clap {
              does not answer, is busy or has no space left (507) is asked again for up to 60 s, \
              and standard error says so; then the exit code is 69, or 74 for a 507. With \
              --data-dir, a directory or database that is missing is made once the file was \
-             checked.",
+             checked.\n\n\
+             With --all, the file is one that `godb export --all` wrote: every collection with its \
+             indexes. Where a collection of the file has documents that the file has not, or has \
+             otherwise, nothing is written (exit code 73), unless --merge or --replace says what to \
+             do. What an interrupted import wrote is the file's own: run the same command again, and \
+             it goes on.",
         )
         .arg(
             path_arg(
@@ -300,25 +338,56 @@ fn import() -> Clap {
                     "ndjson: one document a line; array: a JSON array; map: one JSON object whose \
                      values are documents and whose keys become their _id [default: array if the \
                      file starts with [, otherwise ndjson]",
+                )
+                .conflicts_with("all"),
+        )
+        .arg(all_arg("Import a whole database from FILE"))
+        .arg(
+            Arg::new("merge")
+                .long("merge")
+                .action(ArgAction::SetTrue)
+                .requires("all")
+                .conflicts_with_all(["replace", "collection"])
+                .help("With --all: documents that exist stay as they are, missing ones are added"),
+        )
+        .arg(
+            Arg::new("replace")
+                .long("replace")
+                .action(ArgAction::SetTrue)
+                .requires("all")
+                .conflicts_with("collection")
+                .help(
+                    "With --all: documents that differ are replaced, and documents of the file's \
+                     collections that it has not are REMOVED; other collections stay",
                 ),
         )
         .arg(
             Arg::new("id_prefix")
                 .long("id-prefix")
                 .value_name("TEXT")
+                .conflicts_with("all")
                 .help("Start of made ids, in place of the file's fingerprint"),
         )
 }
 
 fn export() -> Clap {
     Clap::new("export")
-        .about("Write the documents of a collection to a file or standard output")
+        .about(
+            "Write the documents of a collection, or a whole database with --all, to a file or \
+             standard output",
+        )
+        .after_help(
+            "With --all, the file holds every collection with its indexes and documents as of one \
+             moment, as text, one JSON value a line, with counts and a checksum at its end \
+             (docs/export.md). A file gets its name only when it is complete and on disk.",
+        )
         .arg(path_arg(
             "file",
             "FILE",
             "Where to [default: standard output]",
         ))
         .arg(collection_arg())
+        .arg(all_arg("Export the whole database"))
         .arg(url_arg())
         .args(directory_args())
         .arg(
@@ -326,6 +395,7 @@ fn export() -> Clap {
                 .long("format")
                 .value_parser(["ndjson", "array"])
                 .default_value("ndjson")
+                .conflicts_with("all")
                 .help("ndjson: one document a line; array: a JSON array"),
         )
 }
@@ -342,8 +412,16 @@ fn collection_arg() -> Arg {
         .long("collection")
         .short('c')
         .value_name("NAME")
-        .required(true)
+        .required_unless_present("all")
+        .conflicts_with("all")
         .help("The collection")
+}
+
+fn all_arg(help: &'static str) -> Arg {
+    Arg::new("all")
+        .long("all")
+        .action(ArgAction::SetTrue)
+        .help(help)
 }
 
 fn url_arg() -> Arg {
@@ -420,129 +498,4 @@ fn with_settings(command: Clap) -> Clap {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn serve(line: &str) -> (Inputs, Vec<String>) {
-        let arguments = std::iter::once("godb").chain(line.split_whitespace());
-        let invocation = parse(arguments.map(OsString::from)).unwrap();
-        match invocation.command {
-            Command::Serve(inputs) => (inputs, invocation.warnings),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        root().debug_assert();
-    }
-
-    #[test]
-    fn serve_is_the_default() {
-        for line in [
-            "--data-dir D --durability full",
-            "serve --data-dir D --durability full",
-        ] {
-            let (inputs, _) = serve(line);
-            let flags: Vec<_> = inputs
-                .flags
-                .iter()
-                .map(|f| (f.key, f.value.as_str()))
-                .collect();
-            assert_eq!(flags, [("data_dir", "D"), ("durability", "full")]);
-        }
-    }
-
-    #[test]
-    fn import_and_export_know_where_log_and_tables_lie() {
-        let parsed = |line: &str| {
-            parse(line.split_whitespace().map(OsString::from)).map(|found| found.command)
-        };
-        let tail = "--data-dir D --wal-dir W --checkpoint-dir C";
-        let expected = Target::Directories(Directories {
-            data_dir: "D".into(),
-            wal_dir: Some("W".into()),
-            checkpoint_dir: Some("C".into()),
-        });
-        match parsed(&format!("godb export --collection c {tail}")).unwrap() {
-            Command::Export(options) => assert_eq!(options.target, expected),
-            other => panic!("{other:?}"),
-        }
-        match parsed(&format!("godb import f --collection c {tail}")).unwrap() {
-            Command::Import(options) => assert_eq!(options.target, expected),
-            other => panic!("{other:?}"),
-        }
-        assert!(parsed("godb export --collection c --wal-dir W").is_err());
-    }
-
-    #[test]
-    fn an_argument_that_is_not_utf8_is_refused() {
-        use std::os::unix::ffi::OsStringExt;
-        let arguments = [
-            "godb".into(),
-            "--data-dir".into(),
-            OsString::from_vec(vec![0xff]),
-        ];
-        assert_eq!(parse(arguments).unwrap_err().kind(), ErrorKind::InvalidUtf8);
-    }
-
-    #[test]
-    fn the_flags_of_go_db_work() {
-        let (inputs, warnings) = serve(
-            "-port 9090 -data-dir D -durability=os -max-memory 256 -wal-dir W -checkpoint-dir C -v2 -no-saves",
-        );
-        let values: Vec<_> = inputs
-            .flags
-            .iter()
-            .map(|f| (f.key, f.value.as_str()))
-            .collect();
-        assert_eq!(
-            values,
-            [
-                ("listen", "127.0.0.1:9090"),
-                ("data_dir", "D"),
-                ("wal_dir", "W"),
-                ("checkpoint_dir", "C"),
-                ("durability", "os"),
-                ("max_memory", "256MiB"),
-            ]
-        );
-        assert_eq!(warnings.len(), 2);
-    }
-
-    #[test]
-    fn help_teaches() {
-        let help = root().render_help().to_string();
-        for part in [
-            "Examples:",
-            "Exit codes:",
-            "GODB_DURABILITY",
-            "[default: 127.0.0.1:8080]",
-            "import",
-            "verify",
-            "--shutdown-grace",
-        ] {
-            assert!(help.contains(part), "{part}");
-        }
-    }
-
-    #[test]
-    fn unknown_flags_and_subcommands_are_refused() {
-        for line in [
-            "--no-such-flag",
-            "frobnicate",
-            "verify",
-            "import f",
-            "config",
-            "serve extra",
-            "-port 1 --listen 127.0.0.1:2",
-            "serve --listen 127.0.0.1:2 -port 1",
-            "import f -c c --url http://h --data-dir D",
-            "export -c c --data-dir D --url http://h",
-        ] {
-            let arguments = std::iter::once("godb").chain(line.split_whitespace());
-            let error = parse(arguments.map(OsString::from)).unwrap_err();
-            assert_ne!(error.kind(), ErrorKind::DisplayHelp, "{line}");
-        }
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use crate::files;
 const RESERVED_DESCRIPTORS: u64 = 512;
 
 /// The file that every database has.
-const MANIFEST: &str = "MANIFEST";
+pub const MANIFEST: &str = "MANIFEST";
 
 /// What else may lie in a data directory before it has a manifest.
 const OWN_NAMES: &[&str] = &[

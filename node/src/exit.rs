@@ -21,6 +21,8 @@ pub enum Exit {
     Unavailable = 69,
     /// A defect of the program.
     Internal = 70,
+    /// What is to be written would collide with what is there.
+    Exists = 73,
     /// An I/O error, also a log that could no longer be written.
     Io = 74,
     /// The data directory is in use by another process.
@@ -44,6 +46,7 @@ Exit codes:
   66  a directory or file that must exist is missing
   69  an address is taken, or the server does not answer
   70  internal error
+  73  the database holds other documents than the file to be imported
   74  I/O error, or a disk that stays full; the log could not be written, restart to recover
   75  the data directory is in use by another process
   76  the data was written by a newer version of godb
@@ -116,7 +119,7 @@ fn of_store(error: &StoreError) -> Exit {
         StoreError::Locked { .. } => Exit::InUse,
         StoreError::NewerFormat { .. } => Exit::NewerFormat,
         StoreError::Mismatch { .. } => Exit::Mismatch,
-        StoreError::InvalidSettings { .. } => Exit::Usage,
+        StoreError::InvalidSettings { .. } | StoreError::InvalidName { .. } => Exit::Usage,
         StoreError::Io { kind, .. } => of_io_kind(*kind),
         StoreError::DiskFull { .. } | StoreError::Poisoned { .. } => Exit::Io,
         _ => Exit::Internal,
@@ -164,6 +167,7 @@ mod tests {
             Exit::NoInput,
             Exit::Unavailable,
             Exit::Internal,
+            Exit::Exists,
             Exit::Io,
             Exit::InUse,
             Exit::NewerFormat,

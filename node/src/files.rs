@@ -66,13 +66,39 @@ pub fn create(path: &Path) -> io::Result<impl Write + use<>> {
     File::create(path)
 }
 
-/// Makes what was written to `from` durable and gives it the name `to`.
+/// Makes what was written to `from` durable and gives it the name `to`, which then is durable too.
 pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
     File::open(from)?.sync_all()?;
-    fs::rename(from, to)
+    fs::rename(from, to)?;
+    let directory = match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
 }
 
 /// Takes a file away.
 pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
+}
+
+/// Makes a directory.
+pub fn create_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir(dir)
+}
+
+/// Gives a file or directory another name.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Two names change what they stand for, in one step.
+pub fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+}
+
+/// Takes a directory away with all that is in it.
+pub fn remove_all(dir: &Path) -> io::Result<()> {
+    fs::remove_dir_all(dir)
 }

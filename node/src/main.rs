@@ -1,6 +1,7 @@
 //! The `godb` binary: one node, and its offline tools.
 
 mod admin;
+mod archive;
 mod bridge;
 mod cli;
 mod config;
@@ -14,6 +15,7 @@ mod metrics;
 mod serve;
 mod server;
 mod shutdown;
+mod snapshot;
 mod tools;
 
 use std::io::Write;
@@ -73,9 +75,12 @@ fn run(Invocation { command, warnings }: Invocation) -> Result<Exit, Failure> {
             print("the configuration is right\n")
         }
         Command::Verify(options) => tools::verify::run(&options),
+        Command::Snapshot(command) => snapshot::run(&command),
         Command::Repair(options) => tools::repair::run(&options),
         Command::Import(options) => tools::import::run(&options),
+        Command::ImportAll(options) => tools::import::all::run(&options),
         Command::Export(options) => tools::export::run(&options),
+        Command::ExportAll(options) => tools::export::all::run(&options),
     }
 }
 
@@ -85,7 +90,7 @@ fn warn(warnings: &[String], resolved: &Resolved) {
     }
 }
 
-fn print(text: &str) -> Result<Exit, Failure> {
+pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())

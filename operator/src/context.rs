@@ -78,7 +78,7 @@ impl Context {
         &self,
         instance: &GoDbInstance,
         type_: EventType,
-        reason: &'static str,
+        reason: &str,
         message: String,
     ) {
         self.metrics.wrote("Event");

@@ -14,6 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
 
+use crate::api_client::WATCH_SECONDS;
 use crate::context::Context;
 use crate::error::{Error, Retry};
 use crate::instance;
@@ -49,11 +50,18 @@ fn owner<K: Resource>(object: &K) -> Option<ObjectRef<DeserializeGuard<GoDbInsta
 /// Runs until `stop` resolves and what was begun has ended.
 pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let instances: Api<DeserializeGuard<GoDbInstance>> = api(&context);
-    let labelled = || watcher::Config::default().labels(&names::watched_labels());
+    let watch = || watcher::Config::default().timeout(WATCH_SECONDS);
+    let labelled = || watch().labels(&names::watched_labels());
     // Of children only what changed matters, not what is in them: each is read when it is compared.
     let failures = Arc::new(Failures::default());
     let of_errors = Arc::clone(&failures);
-    Controller::new(instances, watcher::Config::default())
+    let controller = Controller::new(instances, watch());
+    let known = controller.store();
+    context.metrics.look_at_phases(move || {
+        let known = known.state();
+        known.iter().map(|object| phase(object)).collect()
+    });
+    controller
         .with_config(
             Config::default()
                 .concurrency(CONCURRENCY)
@@ -114,6 +122,14 @@ pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + Send + 
             }
         })
         .await;
+}
+
+fn phase(object: &DeserializeGuard<GoDbInstance>) -> String {
+    let instance = object.0.as_ref().ok();
+    let status = instance.and_then(|instance| instance.status.as_ref());
+    status
+        .and_then(|status| status.phase.clone())
+        .unwrap_or_default()
 }
 
 fn key(object: &DeserializeGuard<GoDbInstance>) -> String {

@@ -67,10 +67,11 @@ impl Candidate {
     /// Returns when the lease is ours.
     pub async fn acquire(&mut self) {
         loop {
-            match self.attempt().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "the lease cannot be read or written"),
+            match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the lease cannot be read or written"),
+                Err(_) => tracing::warn!("the API server does not answer; the lease is not ours"),
             }
             tokio::time::sleep(RETRY).await;
         }

@@ -1,5 +1,6 @@
 //! The godb operator: keeps GoDbInstances as their specs say.
 
+mod api_client;
 mod context;
 mod controllers;
 mod difference;
@@ -15,11 +16,11 @@ mod refusals;
 mod server;
 mod smoke;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,7 +33,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let Arguments { command, options } = Arguments::parse();
-    let log = tracing_subscriber::fmt().with_max_level(options.log_level);
+    let log = tracing_subscriber::fmt()
+        .with_ansi(std::io::stdout().is_terminal())
+        .with_max_level(options.log_level);
     match options.log_format {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), Failure> {
-    let client = Client::try_default().await?;
+    let client = api_client::connect().await?;
     let metrics = Metrics::new()?;
     let listener = TcpListener::bind(options.metrics_listen)
         .await

@@ -14,8 +14,8 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Client};
 use tokio::net::TcpStream;
 
 use crate::names::Names;
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Runs it. The instance is deleted whatever happens.
 pub async fn run(options: &Options) -> Result<(), Failure> {
     let namespace = options.namespace().unwrap_or(&options.pod_namespace);
-    let api = Api::<GoDbInstance>::namespaced(Client::try_default().await?, namespace);
+    let api = Api::<GoDbInstance>::namespaced(crate::api_client::connect().await?, namespace);
     delete(&api).await?;
     let began = Instant::now();
     api.create(&PostParams::default(), &instance()).await?;

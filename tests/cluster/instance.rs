@@ -239,7 +239,7 @@ impl<'a> Instance<'a> {
             "godbinstance",
             &self.name,
             "--wait",
-            "--timeout=60s",
+            "--timeout=180s",
         ]);
         let name = self.pod_name();
         wait("its pod is gone", SOON, || {

@@ -104,7 +104,7 @@ fn damage_is_reported_with_its_place_and_goes_when_it_is_repaired() {
     );
     std::fs::write(&manifest, &whole).expect("written");
     // The kubelet waits longer before each start.
-    let (_, took) = wait("it is Ready again", Duration::from_secs(150), || {
+    let (_, took) = wait("it is Ready again", SOON * 2, || {
         people
             .condition("Ready")
             .filter(|ready| ready["status"] == "True")
@@ -152,7 +152,7 @@ fn no_acknowledged_write_is_lost_by_a_kill_a_deleted_pod_or_a_drain() {
                 "node1",
                 &ours,
                 "--delete-emptydir-data",
-                "--timeout=60s",
+                "--timeout=180s",
             ],
             "",
         );

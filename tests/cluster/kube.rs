@@ -29,6 +29,20 @@ const KINDS: &[(&str, &str)] = &[
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long a busy API server is asked again.
+const BUSY: Duration = Duration::from_secs(60);
+
+/// What kubectl says of an API server that cannot serve just now. Everything that the tests let it do
+/// can be done twice.
+const BUSY_WORDS: &[&str] = &[
+    "etcdserver: ",
+    "unable to handle the request",
+    "Client.Timeout",
+    "TLS handshake timeout",
+    "connection refused",
+    "too many requests",
+];
+
 /// The proxy ends with this process: its shell reads a pipe that closes then.
 fn proxy() -> SocketAddr {
     static PROXY: OnceLock<(SocketAddr, Child)> = OnceLock::new();
@@ -53,14 +67,32 @@ fn proxy() -> SocketAddr {
     *address
 }
 
-/// One request to the API server.
+/// Where the API server answers without TLS; who sends no token of his own is its administrator.
+pub fn proxy_address() -> SocketAddr {
+    proxy()
+}
+
+/// One request to the API server. A busy one is asked again: what it says then is about the
+/// machine, and no test is.
 pub fn request(method: &str, path: &str, content_type: &str, body: &str) -> Response {
     let headers: &[(&str, &str)] = if body.is_empty() {
         &[]
     } else {
         &[("Content-Type", content_type)]
     };
-    Client::new(proxy()).request(method, path, headers, body.as_bytes())
+    let began = Instant::now();
+    loop {
+        let answer = Client::new(proxy()).try_request(method, path, headers, body.as_bytes());
+        // Only a read can be repeated without knowing what became of the first.
+        let again = match &answer {
+            Ok(answer) => answer.status == 429 || (method == "GET" && answer.status >= 500),
+            Err(_) => method == "GET",
+        };
+        if !again || began.elapsed() > BUSY {
+            return answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Where an object of this kind is, or the list when `name` is empty.
@@ -153,13 +185,27 @@ impl Namespace {
     /// kubectl in this namespace, which must succeed: what it printed.
     #[track_caller]
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        succeeded("kubectl", &self.with_namespace(arguments), "")
+        self.kubectl_with(arguments, "")
     }
 
     /// The same with something to read.
     #[track_caller]
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> String {
-        succeeded("kubectl", &self.with_namespace(arguments), input)
+        let arguments = self.with_namespace(arguments);
+        let began = Instant::now();
+        while began.elapsed() < BUSY {
+            let output = run("kubectl", &arguments, input);
+            let said = String::from_utf8_lossy(&output.stderr);
+            if output.status.success() {
+                return String::from_utf8_lossy(&output.stdout).into_owned();
+            }
+            if !BUSY_WORDS.iter().any(|words| said.contains(words)) {
+                break;
+            }
+            println!("the API server is busy: {said}");
+            std::thread::sleep(LOOK_EVERY);
+        }
+        succeeded("kubectl", &arguments, input)
     }
 
     /// kubectl in this namespace, which may fail.
@@ -191,7 +237,12 @@ impl Namespace {
                 "-o",
                 "wide",
             ][..],
-            &["get", "godbinstances", "-o", "jsonpath={.items[*].status}"],
+            &[
+                "get",
+                "godbinstances",
+                "-o",
+                "jsonpath={range .items[*]}{.metadata.name}{\" generation \"}{.metadata.generation}{\": \"}{.status}{\"\\n\"}{end}",
+            ],
             &["get", "events", "--sort-by", ".lastTimestamp"],
             &[
                 "logs",
@@ -209,6 +260,17 @@ impl Namespace {
                 "app.kubernetes.io/name=godb-operator",
                 "--prefix",
             ],
+            // Of one that ended, the last words; where none did, kubectl says so.
+            &[
+                "logs",
+                "--tail",
+                "20",
+                "--selector",
+                "app.kubernetes.io/name=godb-operator",
+                "--prefix",
+                "--previous",
+            ],
+            &["get", "leases,resourcequotas", "-o", "yaml"],
         ] {
             let output = self.try_kubectl(arguments);
             text.push_str(&format!("$ kubectl {}\n", arguments.join(" ")));

@@ -30,7 +30,7 @@ fn client_pod(namespace: &Namespace, name: &str, arguments: &[&str], input: &str
             "--image-pull-policy=IfNotPresent",
             "--overrides",
             &overrides,
-            "--pod-running-timeout=60s",
+            "--pod-running-timeout=180s",
         ],
         input,
     )
@@ -183,4 +183,38 @@ fn one_operator_serves_all_namespaces() {
     let claims: Vec<Value> = away.list("persistentvolumeclaims");
     assert_eq!(claims.len(), 1, "the volume is kept");
     release.uninstall();
+}
+
+#[test]
+fn helm_test_that_fails_says_why_and_leaves_nothing() {
+    let _turn = beside_others();
+    let namespace = Namespace::new("helm-test");
+    let _release = Release::install_as(
+        &namespace,
+        "godb",
+        &["node.image.repository=localhost/nowhere"],
+    );
+    let output = crate::kube::run(
+        "helm",
+        &[
+            "test",
+            "godb",
+            "--namespace",
+            &namespace.name,
+            "--logs",
+            "--timeout",
+            "600s",
+        ],
+        "",
+    );
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    println!("{said}");
+    assert!(!output.status.success());
+    assert!(said.contains("not Ready after"), "{said}");
+    assert!(said.contains("localhost/nowhere:"), "{said}");
+    assert_eq!(namespace.list("godbinstances"), Vec::<Value>::new());
 }

@@ -15,14 +15,18 @@
 mod audit;
 mod kube;
 mod load;
+mod proxy;
 
+mod faults;
 mod images;
 mod instance;
 mod release;
+mod rules;
 
 mod kills;
 mod lifecycle;
 mod operator;
+mod outside;
 mod policies;
 mod quiet;
 mod readme;

@@ -1,14 +1,14 @@
 //! The operator's own bad days: killed at any moment, two at once, no API server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use godb_tests::random::{Random, seed};
 use serde_json::json;
 
 use crate::instance::Instance;
-use crate::kube::{Namespace, holds, succeeded, wait, word};
+use crate::kube::{Namespace, holds, run, succeeded, wait, word};
 use crate::load::{Load, Shape};
-use crate::release::{Release, SOON, alone, beside_others, signal};
+use crate::release::{Release, SOON, alone, beside_others, signal, wake};
 
 #[test]
 fn an_operator_killed_again_and_again_still_gets_there() {
@@ -37,24 +37,16 @@ fn an_operator_killed_again_and_again_still_gets_there() {
     for size in ["80Mi", "96Mi", "112Mi"] {
         people.patch(&json!({"storage": {"size": size}}));
         kill_during(400);
-        wait(
-            "the claim has the new size",
-            Duration::from_secs(120),
-            || {
-                let claim = people.claim()?;
-                (claim["status"]["capacity"]["storage"] == size).then_some(())
-            },
-        );
-        wait(
-            "the StatefulSet is there with the new size",
-            Duration::from_secs(120),
-            || {
-                let set = namespace.find("statefulsets", "people")?;
-                let template = &set["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]
-                    ["storage"];
-                (template == size).then_some(())
-            },
-        );
+        wait("the claim has the new size", SOON, || {
+            let claim = people.claim()?;
+            (claim["status"]["capacity"]["storage"] == size).then_some(())
+        });
+        wait("the StatefulSet is there with the new size", SOON, || {
+            let set = namespace.find("statefulsets", "people")?;
+            let template =
+                &set["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"];
+            (template == size).then_some(())
+        });
     }
     people.wait_ready();
     assert_eq!(people.life(), before, "nothing restarted that need not");
@@ -90,7 +82,7 @@ fn of_two_operators_one_works_and_the_other_takes_over() {
     people.patch(&json!({"engine": {"checkpointInterval": "11s"}}));
     people.wait_condition("ConfigApplied", "True");
     // It wakes up and believes to be the leader, until it looks.
-    signal(&leader, "CONT");
+    wake(&leader);
     holds("one holder stays", Duration::from_secs(5), || {
         holder(&namespace).as_ref() == Some(&second)
     });
@@ -106,6 +98,24 @@ fn frozen() -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// The API server, which goes on whatever becomes of the test.
+struct Frozen(String);
+
+impl Frozen {
+    fn now() -> Self {
+        let server = succeeded("pgrep", &["-x", "kube-apiserver"], "");
+        let server = server.trim().to_owned();
+        succeeded("kill", &["-STOP", &server], "");
+        Self(server)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        run("kill", &["-CONT", &self.0], "");
+    }
+}
+
 #[test]
 fn a_frozen_api_server_restarts_nothing_and_loses_no_request() {
     let _turn = alone();
@@ -116,15 +126,19 @@ fn a_frozen_api_server_restarts_nothing_and_loses_no_request() {
     let before = people.life();
     let operator = release.pods();
     let load = Load::start(people.address(), Shape::default());
-    let server = succeeded("pgrep", &["-x", "kube-apiserver"], "");
-    succeeded("kill", &["-STOP", server.trim()], "");
+    let server = Frozen::now();
     std::thread::sleep(frozen());
-    succeeded("kill", &["-CONT", server.trim()], "");
+    drop(server);
     people.patch(&json!({"engine": {"checkpointInterval": "7s"}}));
     let (_, took) = people.wait_condition("ConfigApplied", "True");
     let report = load.stop();
     assert_eq!(report.failures(), Vec::<&String>::new());
     assert_eq!(people.life(), before, "the node did not notice");
+    // Longer than its grace period, and Kubernetes believes the machine to be gone until the kubelet
+    // speaks again: connections that are there last, new ones must wait.
+    let began = Instant::now();
+    drop(people.client());
+    println!("a new connection was taken after {:.1?}", began.elapsed());
     report.verify(people.address());
     let restarts = |pods: &[serde_json::Value]| {
         pods.iter()

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::audit::Audit;
 use crate::instance::Instance;
-use crate::kube::{Namespace, request, word};
+use crate::kube::{Namespace, request, wait, word};
 use crate::load::{Load, Shape};
-use crate::release::{Release, beside_others};
+use crate::release::{Release, SOON, beside_others};
 
 const INSTANCES: usize = 5;
 
@@ -60,7 +60,16 @@ fn five_instances_under_load_and_the_operator_writes_only_its_lease() {
         .map(|one| Load::start(one.address(), shape))
         .collect();
     // What the creation still has to say is said within seconds.
-    std::thread::sleep(Duration::from_secs(10));
+    let mut last = (0, Instant::now());
+    let audit = Audit::begin();
+    wait("ten seconds without a write", SOON, || {
+        let mut writes = audit.writes_of(&namespace.name, &release.account());
+        writes.retain(|write| write.resource != "leases");
+        if writes.len() != last.0 {
+            last = (writes.len(), Instant::now());
+        }
+        (last.1.elapsed() >= Duration::from_secs(10)).then_some(())
+    });
 
     let operator = word(&release.pods()[0]["metadata"]["name"]).to_owned();
     let before: Vec<Value> = instances.iter().map(Instance::object).collect();

@@ -69,7 +69,7 @@ fn what_is_changed_by_hand_goes_back() {
     let before = people.life();
 
     people.admin("PUT", "/admin/config", "{\"durability\":\"memory\"}");
-    let (_, took) = wait("the node is back at full", Duration::from_secs(90), || {
+    let (_, took) = wait("the node is back at full", SOON, || {
         let config = people.admin("GET", "/admin/config", "");
         (in_force(&config, "durability") == "full").then_some(())
     });

@@ -12,11 +12,13 @@
 )]
 
 mod admin;
+mod archive;
 mod contract;
 mod damage;
 mod disk_full;
 mod isolation;
 mod kill9;
+mod kind;
 mod load;
 mod memory;
 mod mount;
@@ -26,5 +28,8 @@ mod reference;
 mod script;
 mod shared;
 mod shutdown;
+mod snapshots;
+mod snapshots_admin;
+mod snapshots_crash;
 mod start;
 mod transfer;

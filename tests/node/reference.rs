@@ -166,6 +166,12 @@ const FORMATS: &[(&str, &str)] = &[
     ("Catalogue", "node/engine/src/catalog.rs"),
     ("Cursors", "node/engine/src/query/cursor.rs"),
     ("A saved database", "node/engine/src/transfer.rs"),
+    ("Directories of snapshots", "node/store/src/snapshot/mod.rs"),
+    (
+        "What a snapshot holds",
+        "node/engine/src/snapshot/contents.rs",
+    ),
+    ("An exported database", "node/src/archive.rs"),
 ];
 
 /// Links of rustdoc lead nowhere outside of it: `[`name`]` becomes `name`.

@@ -88,8 +88,11 @@ pub(crate) fn document(number: CollectionNumber, id: &[u8]) -> StackKey<{ 5 + MA
     StackKey::of([&[DOCUMENT], &number.0.to_be_bytes(), id])
 }
 
+/// Bytes before the id in the key of a document.
+pub(crate) const DOCUMENT_PREFIX_BYTES: usize = 5;
+
 /// What the keys of all documents of a collection begin with.
-pub(crate) fn documents_prefix(number: CollectionNumber) -> [u8; 5] {
+pub(crate) fn documents_prefix(number: CollectionNumber) -> [u8; DOCUMENT_PREFIX_BYTES] {
     let [a, b, c, d] = number.0.to_be_bytes();
     [DOCUMENT, a, b, c, d]
 }

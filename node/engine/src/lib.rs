@@ -47,6 +47,7 @@ mod patch;
 mod pending;
 mod query;
 mod repair;
+mod snapshot;
 mod storage_engine;
 mod sweep;
 mod transfer;
@@ -65,6 +66,11 @@ pub use query::exec::{Find, Page, PageStart};
 pub use query::parse::Filter;
 pub use query::stream::DocumentStream;
 pub use repair::{KeptCollection, RepairReport, repair};
+pub use snapshot::{
+    CollectionContents, Contents, Snapshot, SnapshotOptions, snapshot, verify_contents,
+    verify_snapshot,
+};
 pub use storage_engine::{CollectionInfo, IndexInfo, MemoryStats, StorageEngine};
 pub use transfer::TransferReport;
+pub use transfer::stream::{DatabaseItem, DatabaseStream};
 pub use write::{Replace, Write};

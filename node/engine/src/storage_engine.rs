@@ -23,6 +23,7 @@ use crate::query::exec::{self, Find, Page};
 use crate::query::parse::Filter;
 use crate::query::stream::DocumentStream;
 use crate::sweep::Sweeper;
+use crate::transfer::stream::DatabaseStream;
 use crate::transfer::{self, TransferReport};
 use crate::write::{Replace, Write, Writer};
 use crate::{id, key, name};
@@ -107,7 +108,7 @@ impl StorageEngine {
         })
     }
 
-    fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.shared.store
     }
 
@@ -405,6 +406,14 @@ impl StorageEngine {
     pub fn writable(&self) -> impl Future<Output = Result<()>> + Send + use<> {
         let writable = self.store().writable();
         async move { Ok(writable.await?) }
+    }
+
+    /// Every collection with its indexes and documents, as of now. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of the disk, and [`EngineError::ViewExpired`].
+    pub fn database_stream(&self) -> Result<DatabaseStream> {
+        DatabaseStream::new(self.store(), self.catalog())
     }
 
     /// Writes the whole database, as it is now, to a new file. `progress` is told the bytes.

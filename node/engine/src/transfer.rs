@@ -17,6 +17,7 @@
 //! visible; a crash before that leaves an empty database, and what was written is swept.
 
 mod file;
+pub(crate) mod stream;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

@@ -3,6 +3,8 @@
 
 pub mod config;
 pub mod health;
+mod route;
+pub mod snapshots;
 pub mod stats;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 
 use self::config::InForce;
+use self::route::Operation;
 use self::token::Guard;
 use crate::http::body::Body;
 use crate::http::error::{ApiError, Kind};
@@ -44,6 +47,8 @@ pub struct State {
     /// The configuration in force; the lock also puts changes in a row.
     pub in_force: Mutex<InForce>,
     engine: OnceLock<StorageEngine>,
+    /// Snapshots that somebody wants.
+    snapshots: snapshots::Desk,
     guard: Guard,
     body_budget: Arc<Semaphore>,
 }
@@ -57,7 +62,9 @@ impl State {
         in_force: InForce,
         guard: Guard,
     ) -> Self {
+        let snapshots = snapshots::Desk::new(&in_force.config);
         Self {
+            snapshots,
             lifecycle,
             metrics,
             log,
@@ -86,18 +93,6 @@ impl State {
 pub struct Router {
     state: Arc<State>,
 }
-
-/// Path and methods of every admin route; the last part tells whether it needs the token.
-const ROUTES: [(&str, &[&str], bool); 8] = [
-    ("/metrics", &["GET"], false),
-    ("/livez", &["GET"], false),
-    ("/readyz", &["GET"], false),
-    ("/startupz", &["GET"], false),
-    ("/admin/config", &["GET", "PUT"], true),
-    ("/admin/stats", &["GET"], true),
-    ("/admin/checkpoint", &["POST"], true),
-    ("/admin/compact", &["POST"], true),
-];
 
 /// Builds the router.
 pub fn router(state: Arc<State>) -> Router {
@@ -133,39 +128,46 @@ impl Router {
     ) -> Result<Response<Body>, ApiError> {
         let state = &*self.state;
         let path = parts.uri.path();
-        let method = match parts.method.as_str() {
-            "HEAD" => "GET",
-            method => method,
-        };
-        let Some((_, methods, guarded)) = ROUTES.iter().find(|(known, ..)| *known == path) else {
+        let Some(matched) = route::find(path) else {
             let message = format!("there is nothing at {path}");
             return Err(ApiError::new(Kind::RouteNotFound, message));
         };
-        if *guarded {
+        if matched.is_guarded {
             state.guard.admit(&parts.headers)?;
         }
-        if !methods.contains(&method) {
-            let mut error = ApiError::new(
-                Kind::MethodNotAllowed,
-                format!("{method} is not one of: {}", methods.join(", ")),
-            );
-            error.allow = Some(methods.join(", "));
+        let Some(operation) = matched.operation(parts.method.as_str()) else {
+            let message = format!("{} is not one of: {}", parts.method, matched.allowed());
+            let mut error = ApiError::new(Kind::MethodNotAllowed, message);
+            error.allow = Some(matched.allowed());
             return Err(error);
-        }
-        match (method, path) {
-            ("GET", "/metrics") => metrics(&self.state).await,
-            ("GET", "/livez") => Ok(health::live(state)),
-            ("GET", "/startupz") => Ok(health::started(state)),
-            ("GET", "/readyz") => {
-                let query = extract::query_pairs(parts.uri.query())?;
-                let verbose = query.iter().any(|(name, _)| name == "verbose");
+        };
+        let query = || extract::query_pairs(parts.uri.query());
+        let first = extract::path_parameter(matched.first)?;
+        let second = extract::path_parameter(matched.second)?;
+        match operation {
+            Operation::Metrics => metrics(&self.state).await,
+            Operation::Live => Ok(health::live(state)),
+            Operation::Started => Ok(health::started(state)),
+            Operation::Ready => {
+                let verbose = query()?.iter().any(|(name, _)| name == "verbose");
                 Ok(health::ready(state, verbose))
             }
-            ("GET", "/admin/config") => Ok(config::show(state).await),
-            ("PUT", _) => config::change(state, body).await,
-            ("GET", _) => stats::stats(state).await,
-            (_, "/admin/checkpoint") => checkpoint(state).await,
-            _ => compact(state).await,
+            Operation::ShowConfig => Ok(config::show(state).await),
+            Operation::ChangeConfig => config::change(state, body).await,
+            Operation::Stats => stats::stats(state).await,
+            Operation::Checkpoint => checkpoint(state).await,
+            Operation::Compact => compact(state).await,
+            Operation::ListSnapshots => snapshots::list(state).await,
+            Operation::CreateSnapshot => snapshots::create(state, body).await,
+            Operation::Snapshot => snapshots::one(state, &first).await,
+            Operation::DeleteSnapshot => snapshots::delete(state, &first, &query()?).await,
+            Operation::VerifySnapshot => snapshots::verify(state, &first).await,
+            Operation::SnapshotFiles => snapshots::files(state, &first).await,
+            Operation::SnapshotFile => {
+                snapshots::file(state, &first, &second, &parts.headers).await
+            }
+            Operation::RenewLease => snapshots::renew(state, &first, &second, body).await,
+            Operation::ReleaseLease => Ok(snapshots::release(state, &first, &second)),
         }
     }
 }

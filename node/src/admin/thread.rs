@@ -62,6 +62,7 @@ pub fn start(
         guard,
     ));
     let router = super::router(state.clone());
+    let expiring = state.clone();
     let connections = Connections::new(resolved.config.send_timeout, metrics.connections("admin"));
     std::thread::Builder::new()
         .name("godb-admin".to_owned())
@@ -69,6 +70,7 @@ pub fn start(
             runtime.block_on(async move {
                 let sweeping = connections.clone();
                 tokio::spawn(async move { sweeping.sweep().await });
+                tokio::spawn(super::snapshots::expire(expiring));
                 // The sender lives as long as the loop: the admin port stops with the process.
                 let (_never_stops, stop) = watch::channel(false);
                 server::accept(listener, router, connections, MAX_CONNECTIONS, stop).await;

@@ -40,6 +40,10 @@ pub struct Config {
     pub max_connections: u64,
     /// Longest time a response may wait for its reader.
     pub send_timeout: Duration,
+    /// A leased snapshot that nobody wants for this long goes.
+    pub snapshot_lease: Duration,
+    /// Bytes a second that all readers of snapshots get together.
+    pub snapshot_read_rate: u64,
     /// File with the token that `/admin/*` asks for.
     pub admin_token_file: Option<PathBuf>,
     /// File with the SHA-256 of that token, in hexadecimal.
@@ -62,6 +66,8 @@ impl Default for Config {
             shutdown_checkpoint_timeout: Duration::from_secs(4),
             max_connections: 4096,
             send_timeout: Duration::from_secs(30),
+            snapshot_lease: Duration::from_secs(15 * 60),
+            snapshot_read_rate: 128 * 1024 * 1024,
             admin_token_file: None,
             admin_token_sha256_file: None,
         }
@@ -255,6 +261,23 @@ pub const SETTINGS: &[Setting] = &[
         get: |c| format_duration(c.live.view_lease),
     },
     Setting {
+        key: "snapshot_lease",
+        value_name: "TIME",
+        help: "A snapshot that was taken to be carried away is removed when nobody has read it for \
+               this long, so that it cannot hold space for ever",
+        live: false,
+        set: |c, v| snapshot_lease(v).map(|d| c.snapshot_lease = d),
+        get: |c| format_duration(c.snapshot_lease),
+    },
+    Setting {
+        key: "snapshot_read_rate",
+        value_name: "SIZE",
+        help: "Bytes a second that all who carry snapshots away get together",
+        live: false,
+        set: |c, v| snapshot_read_rate(v).map(|b| c.snapshot_read_rate = b),
+        get: |c| format_quantity(c.snapshot_read_rate),
+    },
+    Setting {
         key: "admin_token_file",
         value_name: "FILE",
         help: "File with the token for /admin/* (Authorization: Bearer). Needed when the admin \
@@ -348,6 +371,21 @@ fn send_timeout(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is shorter than 1s"));
     }
     Ok(duration)
+}
+
+fn snapshot_lease(text: &str) -> Result<Duration, String> {
+    let duration = at_most(text, Duration::from_secs(7 * 24 * 3600))?;
+    if duration < Duration::from_secs(1) {
+        return Err(format!("`{text}` is shorter than 1s"));
+    }
+    Ok(duration)
+}
+
+fn snapshot_read_rate(text: &str) -> Result<u64, String> {
+    match parse_quantity(text)? {
+        rate if rate < 64 * 1024 => Err(format!("`{text}` is less than 64Ki")),
+        rate => Ok(rate),
+    }
 }
 
 fn connections(text: &str) -> Result<u64, String> {

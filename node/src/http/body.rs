@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::stream::DocumentBody;
+use crate::admin::snapshots::FileBody;
 
 /// A response body.
 pub enum Body {
@@ -18,6 +19,8 @@ pub enum Body {
     Parts(VecDeque<Bytes>),
     /// Documents as they are read.
     Documents(Box<DocumentBody>),
+    /// A file, or a part of it, as it is read.
+    File(Box<FileBody>),
 }
 
 /// The body could not be finished. The connection is cut, so that a client never takes a part for
@@ -61,6 +64,9 @@ impl HttpBody for Body {
             Body::Documents(documents) => documents
                 .poll_chunk(cx)
                 .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
+            Body::File(file) => file
+                .poll_piece(cx)
+                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
         }
     }
 
@@ -69,6 +75,7 @@ impl HttpBody for Body {
             Body::Full(bytes) => bytes.is_none(),
             Body::Parts(parts) => parts.is_empty(),
             Body::Documents(_) => false,
+            Body::File(file) => file.remaining() == 0,
         }
     }
 
@@ -78,6 +85,7 @@ impl HttpBody for Body {
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, len)),
             Body::Parts(parts) => SizeHint::with_exact(parts.iter().map(len).sum()),
             Body::Documents(_) => SizeHint::default(),
+            Body::File(file) => SizeHint::with_exact(file.remaining()),
         }
     }
 }

@@ -37,7 +37,7 @@ pub enum Kind {
     MethodNotAllowed,
     /// The client stopped in the middle of its request.
     RequestTimeout,
-    /// The id is taken.
+    /// The id, or the name of a snapshot, is taken.
     AlreadyExists,
     /// If-None-Match does not hold.
     PreconditionFailed,
@@ -57,6 +57,12 @@ pub enum Kind {
     Unavailable,
     /// The log failed while the write was in flight.
     OutcomeUnknown,
+    /// No such snapshot, or it has no such file.
+    SnapshotNotFound,
+    /// Somebody reads the snapshot.
+    SnapshotInUse,
+    /// No such part of a file.
+    RangeNotSatisfiable,
     /// The disk is nearly full.
     DiskFull,
 }
@@ -91,7 +97,7 @@ const INTERNAL: Row = row(
 );
 
 /// The table: a row for every kind.
-const TABLE: [Row; 22] = [
+const TABLE: [Row; 25] = [
     row(
         Kind::InvalidJson,
         "invalid_json",
@@ -207,6 +213,24 @@ const TABLE: [Row; 22] = [
         "outcome_unknown",
         StatusCode::SERVICE_UNAVAILABLE,
         Some("5"),
+    ),
+    row(
+        Kind::SnapshotNotFound,
+        "snapshot_not_found",
+        StatusCode::NOT_FOUND,
+        None,
+    ),
+    row(
+        Kind::SnapshotInUse,
+        "snapshot_in_use",
+        StatusCode::CONFLICT,
+        None,
+    ),
+    row(
+        Kind::RangeNotSatisfiable,
+        "range_not_satisfiable",
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        None,
     ),
     row(
         Kind::DiskFull,

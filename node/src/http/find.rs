@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use godb_engine::{Cursor, EngineError, Filter, Find, Page, PageStart};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{json_body, list};
 use super::body::Body;
@@ -12,6 +14,7 @@ use super::error::{ApiError, Kind, is_corruption};
 use super::extract::query_pairs;
 use super::stream::{DocumentBody, source};
 use super::{Call, State};
+use crate::archive::Lines;
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = godb_engine::limits::MAX_PAGE_DOCUMENTS;
@@ -40,19 +43,47 @@ pub async fn find_with_stream(state: &State, call: Call<'_>) -> Result<Response<
     let collection = call.collection()?;
     let pairs = query_pairs(call.parts.uri.query())?;
     let filter = filter(&pairs)?;
-    let permit = state.streams.clone().try_acquire_owned().map_err(|_| {
-        ApiError::new(
-            Kind::TooManyRequests,
-            "too many streams are open; try again when one has ended",
-        )
-    })?;
+    let permit = stream_place(state)?;
     let name = collection.clone();
     let stream = state
         .bridge
         .blocking(move |engine| engine.find_stream(&name, &filter))
         .await?;
+    let body = DocumentBody::start(source(stream), permit, interrupted(state, collection));
+    Ok(json_body(StatusCode::OK, Body::Documents(Box::new(body))))
+}
+
+/// GET /export
+pub async fn export(state: &State) -> Result<Response<Body>, ApiError> {
+    let permit = stream_place(state)?;
+    let stream = state
+        .bridge
+        .blocking(godb_engine::StorageEngine::database_stream)
+        .await?;
+    let lines = Box::new(Lines::new(stream.lsn(), stream));
+    let told = interrupted(state, "(all)".to_owned());
+    let body = DocumentBody::start_pieces(lines, permit, told);
+    let mut response = Response::new(Body::Documents(Box::new(body)));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-ndjson"),
+    );
+    Ok(response)
+}
+
+fn stream_place(state: &State) -> Result<OwnedSemaphorePermit, ApiError> {
+    state.streams.clone().try_acquire_owned().map_err(|_| {
+        ApiError::new(
+            Kind::TooManyRequests,
+            "too many streams are open; try again when one has ended",
+        )
+    })
+}
+
+/// What to do when a stream has to be cut.
+fn interrupted(state: &State, collection: String) -> Arc<dyn Fn(&EngineError) + Send + Sync> {
     let metrics = state.metrics.clone();
-    let interrupted = move |error: &EngineError| {
+    Arc::new(move |error: &EngineError| {
         metrics.stream_interrupted();
         if is_corruption(error) {
             metrics.corruption();
@@ -60,9 +91,7 @@ pub async fn find_with_stream(state: &State, call: Call<'_>) -> Result<Response<
         } else {
             tracing::warn!(%error, %collection, "a stream was cut before its end");
         }
-    };
-    let body = DocumentBody::start(source(stream), permit, Arc::new(interrupted));
-    Ok(json_body(StatusCode::OK, Body::Documents(Box::new(body))))
+    })
 }
 
 fn filter(pairs: &[(String, String)]) -> Result<Filter, ApiError> {

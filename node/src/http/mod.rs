@@ -186,6 +186,7 @@ impl Router {
             Operation::BatchUpdate => batch::update(state, call).await,
             Operation::Find => find::find(state, call).await,
             Operation::FindStream => find::find_with_stream(state, call).await,
+            Operation::Export => find::export(state).await,
             Operation::Indexes => indexes::list(state, call).await,
             Operation::CreateIndex => indexes::create(state, call).await,
         }

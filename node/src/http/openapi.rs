@@ -204,6 +204,14 @@ fn meaning(operation: Operation) -> Meaning {
             Some("IndexCreated"),
             &["400", "500", "503", "507"],
         ),
+        Operation::Export => row(
+            "export",
+            "The whole database as of one moment: collections, indexes, documents (docs/export.md)",
+            "200",
+            None,
+            Some("Export"),
+            &["429", "500"],
+        ),
     }
 }
 
@@ -236,7 +244,11 @@ fn responses(operation: Operation, meaning: &Meaning, is_write: bool) -> Value {
     let mut success = Map::new();
     success.insert("description".to_owned(), json!("Success"));
     if let Some(schema) = meaning.gives {
-        success.insert("content".to_owned(), content(schema));
+        let mut content = content(schema);
+        if operation == Operation::Export {
+            content = json!({"application/x-ndjson": {"schema": reference(schema)}});
+        }
+        success.insert("content".to_owned(), content);
     }
     if is_write {
         let lsn = json!({"X-Godb-Lsn": {"$ref": "#/components/headers/Lsn"}});
@@ -354,6 +366,7 @@ fn schemas() -> Value {
         "StoredDocument": object(&["_id"], json!({"_id": {"type": "string"}})),
         "Documents": documents(),
         "OpenApi": {"type": "object"},
+        "Export": {"type": "string", "description": "One JSON value a line; the last one has counts and a checksum"},
         "Health": object(&["status", "message"], json!({
             "status": {"enum": ["healthy", "unhealthy"]}, "message": {"type": "string"},
         })),

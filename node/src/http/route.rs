@@ -30,6 +30,8 @@ pub enum Operation {
     Indexes,
     /// Make an index.
     CreateIndex,
+    /// The whole database, streamed.
+    Export,
 }
 
 /// How a request body is treated.
@@ -73,7 +75,7 @@ const BATCH: &str = "/collections/{collection}/batch";
 const DOCUMENT: &str = "/collections/{collection}/documents/{id}";
 
 /// All routes. A row's place is the operation's number.
-pub const ROUTES: [Route; 13] = [
+pub const ROUTES: [Route; 14] = [
     row(Operation::Health, "GET", "/health", BodyUse::Ignored),
     row(Operation::OpenApi, "GET", "/openapi.json", BodyUse::Ignored),
     row(Operation::Insert, "POST", COLLECTION, BodyUse::Json),
@@ -107,6 +109,7 @@ pub const ROUTES: [Route; 13] = [
         "/collections/{collection}/indexes/{field}",
         BodyUse::Ignored,
     ),
+    row(Operation::Export, "GET", "/export", BodyUse::Ignored),
 ];
 
 /// A path that some route has, with its parameters still percent-encoded.
@@ -138,6 +141,7 @@ pub fn match_path(path: &str) -> Option<PathMatch<'_>> {
     match (first, rest) {
         ("health", (None, ..)) => found("/health", "", ""),
         ("openapi.json", (None, ..)) => found("/openapi.json", "", ""),
+        ("export", (None, ..)) => found("/export", "", ""),
         ("collections", (Some(c), rest, last)) if !c.is_empty() => match (rest, last) {
             (None, _) => found(COLLECTION, c, ""),
             (Some("batch"), None) => found(BATCH, c, ""),

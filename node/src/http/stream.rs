@@ -1,4 +1,4 @@
-//! `find_with_stream`: a JSON array, one document a line, in chunks.
+//! `find_with_stream`: a JSON array, one document a line, in chunks; and the lines of `/export`.
 //!
 //! A chunk is read on a blocking thread while the one before it is sent, so a stream costs two
 //! chunks of memory and holds no thread while its client is slow. The stream of the engine holds a
@@ -51,6 +51,8 @@ struct Chunk {
 enum Separator {
     Open,
     Comma,
+    /// Pieces that are sent as they are.
+    None,
 }
 
 impl DocumentBody {
@@ -62,6 +64,19 @@ impl DocumentBody {
     ) -> Self {
         Self {
             state: State::Reading(read(source, Separator::Open)),
+            _permit: permit,
+            interrupted,
+        }
+    }
+
+    /// The same for pieces that need nothing around them.
+    pub fn start_pieces(
+        source: Source,
+        permit: OwnedSemaphorePermit,
+        interrupted: Arc<dyn Fn(&EngineError) + Send + Sync>,
+    ) -> Self {
+        Self {
+            state: State::Reading(read(source, Separator::None)),
             _permit: permit,
             interrupted,
         }
@@ -110,8 +125,11 @@ fn next_chunk(source: &mut Source, separator: &mut Separator) -> Result<Chunk, E
                 out.extend_from_slice(match separator {
                     Separator::Open => b"[\n",
                     Separator::Comma => b",\n",
+                    Separator::None => b"",
                 });
-                *separator = Separator::Comma;
+                if matches!(separator, Separator::Open) {
+                    *separator = Separator::Comma;
+                }
                 out.extend_from_slice(&document);
                 if out.len() >= CHUNK_BYTES {
                     return Ok(Chunk {
@@ -124,6 +142,7 @@ fn next_chunk(source: &mut Source, separator: &mut Separator) -> Result<Chunk, E
                 out.extend_from_slice(match separator {
                     Separator::Open => b"[]\n",
                     Separator::Comma => b"\n]\n",
+                    Separator::None => b"",
                 });
                 return Ok(Chunk {
                     bytes: out.freeze(),

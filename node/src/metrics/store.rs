@@ -64,6 +64,18 @@ pub struct StoreMetrics {
     durability: IntGaugeVec,
     documents: IntGaugeVec,
     collections: IntGauge,
+    snapshots: SnapshotMetrics,
+}
+
+/// Snapshots that are there.
+struct SnapshotMetrics {
+    count: IntGauge,
+    bytes: IntGauge,
+    pinned_bytes: IntGauge,
+    newest: Gauge,
+    newest_took: Gauge,
+    ok: IntCounter,
+    failed: IntCounter,
 }
 
 /// What the recovery of this start did.
@@ -238,6 +250,7 @@ impl StoreMetrics {
                 &["collection"],
             )?,
             collections: make.gauge("godb_collections", "Collections.")?,
+            snapshots: SnapshotMetrics::new(make)?,
         }
         .with_all_series())
     }
@@ -269,6 +282,18 @@ impl StoreMetrics {
                 self.set_documents(counts);
             }
             Err(error) => tracing::warn!(%error, "collections cannot be counted"),
+        }
+        if let Err(error) = self.snapshots.refresh(engine) {
+            tracing::warn!(%error, "snapshots cannot be counted");
+        }
+    }
+
+    /// A request for a snapshot ended.
+    pub fn snapshot_ended(&self, is_ok: bool) {
+        if is_ok {
+            self.snapshots.ok.inc();
+        } else {
+            self.snapshots.failed.inc();
         }
     }
 
@@ -382,6 +407,50 @@ impl StoreMetrics {
         self.recovery_lsn.set(signed(progress.lsn));
         self.recovery_bytes_read.set(signed(progress.bytes_done));
         self.recovery_bytes.set(signed(progress.bytes_total));
+    }
+}
+
+impl SnapshotMetrics {
+    fn new(make: &Maker<'_>) -> Result<Self> {
+        let taken = make.counters(
+            "godb_snapshots_total",
+            "Requests for a snapshot that ended.",
+            &["outcome"],
+        )?;
+        Ok(Self {
+            count: make.gauge("godb_snapshots", "Snapshots beside the data.")?,
+            bytes: make.gauge(
+                "godb_snapshots_size_bytes",
+                "Bytes of tables that snapshots name, each table once.",
+            )?,
+            pinned_bytes: make.gauge(
+                "godb_snapshots_pinned_bytes",
+                "Bytes that removing all snapshots would free.",
+            )?,
+            newest: make.seconds_gauge(
+                "godb_snapshot_last_success_timestamp_seconds",
+                "When the newest snapshot was taken, in seconds since 1970; 0 without one.",
+            )?,
+            newest_took: make.seconds_gauge(
+                "godb_snapshot_last_duration_seconds",
+                "How long the newest snapshot took.",
+            )?,
+            ok: taken.with_label_values(&["ok"]),
+            failed: taken.with_label_values(&["failed"]),
+        })
+    }
+
+    fn refresh(&self, engine: &StorageEngine) -> godb_engine::Result<()> {
+        let usage = engine.snapshot_usage()?;
+        self.count.set(signed(usage.snapshots));
+        self.bytes.set(signed(usage.bytes));
+        self.pinned_bytes.set(signed(usage.pinned_bytes));
+        let newest = engine.newest_snapshot()?.and_then(|newest| newest.contents);
+        let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
+        let (at, took) = newest.map_or((0, 0), |newest| (newest.created_at_ms, newest.took_ms));
+        self.newest.set(seconds(at));
+        self.newest_took.set(seconds(took));
+        Ok(())
     }
 }
 

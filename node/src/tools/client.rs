@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_NONE_MATCH, RANGE,
+};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -90,6 +92,7 @@ impl Endpoint {
 /// One connection to a node.
 pub struct Client {
     endpoint: Endpoint,
+    authorization: Option<HeaderValue>,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -98,8 +101,33 @@ impl Client {
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
+            authorization: None,
             sender: None,
         }
+    }
+
+    /// The same, with a bearer token on each request. A token that cannot be in a header is none
+    /// that a node could have.
+    pub fn with_token(self, token: &str) -> Option<Self> {
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        authorization.set_sensitive(true);
+        Some(Self {
+            authorization: Some(authorization),
+            ..self
+        })
+    }
+
+    /// Reads what is at `path` from `offset` on; returns with the answer's head.
+    pub async fn read_from(
+        &mut self,
+        path: &str,
+        offset: u64,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let range = (offset > 0)
+            .then(|| HeaderValue::from_str(&format!("bytes={offset}-")).ok())
+            .flatten()
+            .map(|range| (RANGE, range));
+        self.request(Method::GET, path, Bytes::new(), range).await
     }
 
     /// Sends a request and reads the whole answer.
@@ -132,6 +160,17 @@ impl Client {
         body: Bytes,
         creates_only: bool,
     ) -> Result<Response<Incoming>, ClientError> {
+        let condition = creates_only.then(|| (IF_NONE_MATCH, HeaderValue::from_static("*")));
+        self.request(method, path, body, condition).await
+    }
+
+    async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        header: Option<(HeaderName, HeaderValue)>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint.base))
@@ -139,8 +178,11 @@ impl Client {
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if creates_only {
-            request = request.header(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         let request = request
             .body(Full::new(body))

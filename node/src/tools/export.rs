@@ -1,6 +1,8 @@
 //! `godb export`: the documents of a collection, as of one moment, into a file or to standard
 //! output. A file has its name only when it is complete.
 
+pub mod all;
+
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -31,7 +33,7 @@ pub fn run(options: &ExportOptions) -> Result<Exit, Failure> {
     if let Target::Directories(directories) = &options.target {
         directories::require_database(&directories.data_dir)?;
     }
-    let mut out = Output::open(options)?;
+    let mut out = Output::open(options.file.as_deref(), options.format)?;
     let mut progress = Progress::documents("exporting");
     let copied = match &options.target {
         Target::Directories(database) => from_directory(database, options, &mut out, &mut progress),
@@ -160,7 +162,7 @@ fn copy(
 }
 
 /// Reads the answer and hands its pieces on. Ends early, without an error, if nobody takes them.
-fn fetch(
+pub(super) fn fetch(
     endpoint: Endpoint,
     path: &str,
     sender: &SyncSender<io::Result<Bytes>>,
@@ -192,9 +194,9 @@ fn fetch(
 }
 
 /// Pieces of a channel as one reader.
-struct Pieces {
-    receiver: Receiver<io::Result<Bytes>>,
-    piece: Bytes,
+pub(super) struct Pieces {
+    pub(super) receiver: Receiver<io::Result<Bytes>>,
+    pub(super) piece: Bytes,
 }
 
 impl Read for Pieces {
@@ -223,24 +225,27 @@ struct Output {
 }
 
 impl Output {
-    fn open(options: &ExportOptions) -> Result<Self, Failure> {
-        let (writer, rename): (Box<dyn Write>, _) = match &options.file {
+    fn open(file: Option<&Path>, format: Format) -> Result<Self, Failure> {
+        let (writer, rename): (Box<dyn Write>, _) = match file {
             None => (Box::new(BufWriter::new(io::stdout().lock())), None),
             Some(path) if path == Path::new("-") => {
                 (Box::new(BufWriter::new(io::stdout().lock())), None)
             }
             Some(path) => {
-                let mut part = path.clone().into_os_string();
+                let mut part = path.to_owned().into_os_string();
                 part.push(".part");
                 let part = PathBuf::from(part);
                 let file =
                     files::create(&part).map_err(|error| Failure::io("write", &part, &error))?;
-                (Box::new(BufWriter::new(file)), Some((part, path.clone())))
+                (
+                    Box::new(BufWriter::new(file)),
+                    Some((part, path.to_owned())),
+                )
             }
         };
         Ok(Self {
             writer,
-            format: options.format,
+            format,
             documents: 0,
             rename,
         })
@@ -279,8 +284,13 @@ impl Output {
 
     /// A failed export leaves what it has under the temporary name, but not an empty file.
     fn discard_if_empty(self) {
-        if self.documents == 0
-            && let Some((part, _)) = &self.rename
+        if self.documents == 0 {
+            self.discard();
+        }
+    }
+
+    fn discard(self) {
+        if let Some((part, _)) = &self.rename
             && let Err(error) = files::remove(part)
         {
             eprintln!("cannot remove {}: {error}", part.display());

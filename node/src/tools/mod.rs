@@ -83,6 +83,37 @@ pub struct ExportOptions {
     pub format: Format,
 }
 
+/// What an import of a whole database does where its collections have documents already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing at all, unless they are the file's.
+    Refuse,
+    /// They stay; what is missing is added.
+    Merge,
+    /// The collections of the file become what the file says.
+    Replace,
+}
+
+/// What `godb import --all` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportAllOptions {
+    /// The file.
+    pub file: PathBuf,
+    /// Where to.
+    pub target: Target,
+    /// What to do about documents that are there.
+    pub existing: Existing,
+}
+
+/// What `godb export --all` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportAllOptions {
+    /// Where to; standard output when not given.
+    pub file: Option<PathBuf>,
+    /// Where from.
+    pub target: Target,
+}
+
 /// What `godb repair` was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepairOptions {

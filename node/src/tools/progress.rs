@@ -17,6 +17,41 @@ pub struct Progress {
     next_line: Instant,
 }
 
+/// The same for a step that tells how far it is, and how far it goes. It ends when it is dropped.
+pub struct Steps {
+    doing: &'static str,
+    progress: Option<Progress>,
+    done: u64,
+}
+
+impl Steps {
+    /// Shown from the first call of [`Steps::at`].
+    pub fn new(doing: &'static str) -> Self {
+        Self {
+            doing,
+            progress: None,
+            done: 0,
+        }
+    }
+
+    /// So many bytes of so many are done.
+    pub fn at(&mut self, done: u64, total: u64) {
+        let doing = self.doing;
+        self.progress
+            .get_or_insert_with(|| Progress::bytes(doing, Some(total)))
+            .advance(done.saturating_sub(self.done));
+        self.done = done.max(self.done);
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
+    }
+}
+
 impl Progress {
     /// A step that handles `total` bytes, if that is known.
     pub fn bytes(doing: &'static str, total: Option<u64>) -> Self {

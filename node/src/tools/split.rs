@@ -313,6 +313,22 @@ impl<R: Read> Source<R> {
         }
     }
 
+    /// [`Source::pass`] for many bytes, most of which are no line breaks.
+    fn pass_all(&mut self, bytes: &[u8]) {
+        let is_first_of_character = |byte: &&u8| **byte & 0xc0 != 0x80;
+        let mut last_line = bytes;
+        while let Some((_, rest)) = split_line(last_line) {
+            self.line += 1;
+            self.column = 1;
+            last_line = rest;
+        }
+        // A sum in small parts is one that the compiler makes of whole vectors.
+        for part in last_line.chunks(128) {
+            let characters = part.iter().filter(is_first_of_character).count();
+            self.column += u64::try_from(characters).unwrap_or(0);
+        }
+    }
+
     /// Up to what ends a number or a literal.
     fn take_word(&mut self) -> Result<Vec<u8>, SplitError> {
         let is_end = |byte: &u8| byte.is_ascii_whitespace() || b",]}[{:\"".contains(byte);
@@ -336,7 +352,8 @@ impl<R: Read> Source<R> {
         let mut searched = 0;
         loop {
             let unsearched = self.rest().get(searched..).unwrap_or_default();
-            if let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') {
+            if let Some((line, _)) = split_line(unsearched) {
+                let end = line.len();
                 return Ok(self.take(searched + end));
             }
             searched = self.rest().len();
@@ -375,15 +392,19 @@ impl<R: Read> Source<R> {
     fn take(&mut self, length: usize) -> Vec<u8> {
         let taken = self.rest().get(..length).unwrap_or_default().to_vec();
         self.at += taken.len();
-        for byte in &taken {
-            self.pass(*byte);
-        }
+        self.pass_all(&taken);
         taken
     }
 
     fn too_long(&self) -> SplitError {
         self.outline(&format!("a document of more than {MAX_RAW_BYTES} bytes"))
     }
+}
+
+/// The line and what is behind its break, if there is a break.
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr::memchr(b'\n', bytes)?;
+    Some((bytes.get(..end)?, bytes.get(end + 1..)?))
 }
 
 /// Where the scan for the end of a value stands: strings and brackets are all it knows.

@@ -8,7 +8,7 @@ use godb_store::disk::{Disk, RealDisk};
 use godb_store::{Settings, StoreError, VerifyReport};
 
 use super::Directories;
-use super::progress::Progress;
+use super::progress::Steps;
 use crate::exit::{Exit, Failure};
 
 /// Runs the subcommand.
@@ -25,17 +25,10 @@ pub fn run(options: &Directories) -> Result<Exit, Failure> {
         settings.checkpoint_dir.clone_from(dir);
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
-    let mut progress: Option<(Progress, u64)> = None;
-    let report = godb_store::verify(&settings, &disk, &mut |done, total| {
-        let (bar, before) =
-            progress.get_or_insert_with(|| (Progress::bytes("verifying", Some(total)), 0));
-        bar.advance(done.saturating_sub(*before));
-        *before = done;
-    })
-    .map_err(|error| Failure::from(EngineError::from(error)))?;
-    if let Some((bar, _)) = progress {
-        bar.finish();
-    }
+    let mut steps = Steps::new("verifying");
+    let report = godb_store::verify(&settings, &disk, &mut |done, total| steps.at(done, total))
+        .map_err(|error| Failure::from(EngineError::from(error)))?;
+    drop(steps);
     let mut out = std::io::stdout().lock();
     out.write_all(summary(options, &report).as_bytes())
         .and_then(|()| out.flush())

@@ -45,7 +45,11 @@ pub use recovery::RecoveryReport;
 pub use recovery::repair::{KeptEntries, Loss, Lost, Repair};
 pub use recovery::verify::{VerifyReport, verify};
 pub use settings::{Components, Durability, LiveSettings, Settings, WhoSyncs};
-pub use snapshot::{SnapshotFile, SnapshotInfo, Snapshots};
+pub use snapshot::{
+    DIR_NAME as SNAPSHOTS_DIR_NAME, IncomingTable, MAX_NAME_BYTES as MAX_SNAPSHOT_NAME_BYTES,
+    Receiver, SnapshotFile, SnapshotInfo, SnapshotReader, SnapshotUsage, Snapshots,
+    check_name as check_snapshot_name,
+};
 pub use stats::StoreStats;
 pub use store::Store;
 pub use txn::Transaction;

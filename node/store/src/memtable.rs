@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 
 use bytes::Bytes;
-use crossbeam_skiplist::SkipMap;
+use crossbeam_epoch::{self as epoch, Guard};
+use crossbeam_skiplist::base as epoch_list;
 
 use crate::lsn::Lsn;
 use crate::read::{Direction, KeyRange, VersionedEntry};
@@ -23,7 +24,9 @@ const ENTRY_OVERHEAD_BYTES: u64 = 144;
 
 /// A memtable. Sealed ones are no longer written to.
 pub(crate) struct Memtable {
-    map: SkipMap<VersionedKey, Option<Bytes>>,
+    // Not the map above it, which counts references to each entry that it hands out: cores would
+    // wait for each other at the counts of those that many read. Nothing is ever removed.
+    map: epoch_list::SkipList<VersionedKey, Option<Bytes>>,
     bytes: AtomicU64,
     entries: AtomicU64,
     last_lsn: AtomicU64,
@@ -100,7 +103,7 @@ impl<'a> Borrow<dyn Versioned + 'a> for VersionedKey {
 impl Memtable {
     pub(crate) fn new() -> Self {
         Self {
-            map: SkipMap::new(),
+            map: epoch_list::SkipList::new(epoch::default_collector().clone()),
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             last_lsn: AtomicU64::new(0),
@@ -111,7 +114,9 @@ impl Memtable {
     /// Adds one version. Nobody ever repeats (key, LSN), and nobody reads it before its LSN is visible.
     pub(crate) fn insert(&self, key: Bytes, lsn: Lsn, value: Option<Bytes>) {
         let payload = key.len() + value.as_ref().map_or(0, Bytes::len);
-        self.map.insert(VersionedKey { key, lsn }, value);
+        let guard = epoch::pin();
+        let entry = self.map.insert(VersionedKey { key, lsn }, value, &guard);
+        entry.release(&guard);
         self.bytes
             .fetch_add(payload as u64 + ENTRY_OVERHEAD_BYTES, Atomic::Relaxed);
         self.entries.fetch_add(1, Atomic::Relaxed);
@@ -131,11 +136,22 @@ impl Memtable {
     /// The newest version of `key` at or below `lsn`.
     pub(crate) fn get(&self, key: &[u8], lsn: Lsn) -> Option<(Lsn, Option<Bytes>)> {
         let probe = Probe(key, lsn);
+        let guard = epoch::pin();
         let entry = self
             .map
-            .lower_bound(Bound::Included(&probe as &dyn Versioned))?;
+            .lower_bound(Bound::Included(&probe as &dyn Versioned), &guard)?;
         let found = entry.key();
         (found.key == key).then(|| (found.lsn, entry.value().clone()))
+    }
+
+    /// For many lookups; `guard` is that of [`crossbeam_epoch::pin`].
+    pub(crate) fn finger<'a: 'g, 'g>(&'a self, guard: &'g Guard) -> Finger<'a, 'g> {
+        Finger {
+            memtable: self,
+            guard,
+            last: None,
+            steps: FINGER_STEPS,
+        }
     }
 
     /// All versions of the keys in `range`.
@@ -203,6 +219,8 @@ impl Memtable {
 
 const FIRST_BATCH_ENTRIES: usize = 16;
 const LARGEST_BATCH_ENTRIES: usize = 256;
+/// Entries that a lookup tries before it searches from the top.
+const FINGER_STEPS: usize = 4;
 /// Versions that are stepped over before the next key is searched for instead.
 const MOST_STEPS: usize = 8;
 
@@ -236,6 +254,26 @@ impl MemtableScan {
             self.done = true;
             return;
         }
+        let memtable = Arc::clone(&self.memtable);
+        let guard = epoch::pin();
+        let (resume, ended) = self.walk_pinned(&memtable, wanted, &guard);
+        self.done = ended;
+        if let Some(resume) = resume {
+            let resume = resume.map(|Position(key, lsn)| (key.clone(), lsn));
+            match self.direction {
+                Direction::Ascending => self.lower = resume,
+                Direction::Descending => self.upper = resume,
+            }
+        }
+    }
+
+    /// Where to go on, unless nothing was passed, and whether the range has ended.
+    fn walk_pinned<'g>(
+        &mut self,
+        memtable: &'g Memtable,
+        wanted: usize,
+        guard: &'g Guard,
+    ) -> (Option<Bound<Position<'g>>>, bool) {
         let (from, to) = (self.lower.clone(), self.upper.clone());
         let lower = from.as_ref().map(|(key, lsn)| Probe(key, *lsn));
         let upper = to.as_ref().map(|(key, lsn)| Probe(key, *lsn));
@@ -243,8 +281,15 @@ impl MemtableScan {
             lower.as_ref().map(|probe| probe as &dyn Versioned),
             upper.as_ref().map(|probe| probe as &dyn Versioned),
         );
-        let memtable = Arc::clone(&self.memtable);
-        let mut entries = memtable.map.range::<dyn Versioned, _>(bounds);
+        let mut entries = memtable.map.range::<dyn Versioned, _>(bounds, guard);
+        // Behind all versions of a key, in the direction of the scan.
+        let past_key = match self.direction {
+            Direction::Ascending => Lsn::ZERO,
+            Direction::Descending => Lsn::MAX,
+        };
+        let mut resume = None;
+        // The key of which no other version is wanted.
+        let mut decided: Option<&Bytes> = None;
         let mut stepped_over = 0;
         while self.batch.len() < wanted {
             let next = match self.direction {
@@ -252,77 +297,95 @@ impl MemtableScan {
                 Direction::Descending => entries.next_back(),
             };
             let Some(entry) = next else {
-                self.done = true;
-                return;
+                return (resume, true);
             };
             let found = entry.key();
-            let taken = match self.at {
-                None => self.take(found.key.clone(), found.lsn, entry.value().clone()),
-                Some(at) => self.take_visible(&memtable, found, at, || entry.value().clone()),
+            let version = match (self.at, self.direction) {
+                (None, _) => {
+                    resume = Some(Bound::Excluded(Position(&found.key, found.lsn)));
+                    Some((found.lsn, entry.value().clone()))
+                }
+                (Some(_), _) if decided == Some(&found.key) => None,
+                (Some(at), Direction::Ascending) if found.lsn > at => {
+                    // Seek to the first version that may be seen.
+                    resume = Some(Bound::Included(Position(&found.key, at)));
+                    None
+                }
+                (Some(at), direction) => {
+                    decided = Some(&found.key);
+                    resume = Some(Bound::Excluded(Position(&found.key, past_key)));
+                    match direction {
+                        Direction::Ascending => Some((found.lsn, entry.value().clone())),
+                        // The oldest version comes first here, so the right one is looked up.
+                        Direction::Descending => memtable.get(&found.key, at),
+                    }
+                }
             };
-            stepped_over = if taken { 0 } else { stepped_over + 1 };
-            if stepped_over > MOST_STEPS {
-                return;
+            if let Some((lsn, value)) = version {
+                self.batch.push_back(VersionedEntry {
+                    key: found.key.clone(),
+                    lsn,
+                    value,
+                });
+                stepped_over = 0;
+            } else {
+                stepped_over += 1;
+                if stepped_over > MOST_STEPS {
+                    break;
+                }
             }
         }
+        (resume, false)
+    }
+}
+
+/// A place in a memtable, borrowed from it.
+struct Position<'g>(&'g Bytes, Lsn);
+
+/// Lookups of keys one after the other, in ascending order at best: from one it steps to the next
+/// where that is near.
+pub(crate) struct Finger<'a: 'g, 'g> {
+    memtable: &'a Memtable,
+    guard: &'g Guard,
+    last: Option<epoch_list::Entry<'a, 'g, VersionedKey, Option<Bytes>>>,
+    /// Steps that a lookup tries before it searches; fewer after each that was for nothing.
+    steps: usize,
+}
+
+impl<'a: 'g, 'g> Finger<'a, 'g> {
+    /// As [`Memtable::get`].
+    pub(crate) fn get(&mut self, key: &[u8], lsn: Lsn) -> Option<(Lsn, Option<Bytes>)> {
+        if let Some(near) = self.step_to(key, lsn) {
+            self.last = Some(near);
+        } else {
+            let probe = Probe(key, lsn);
+            let bound = Bound::Included(&probe as &dyn Versioned);
+            self.last = self.memtable.map.lower_bound(bound, self.guard);
+        }
+        let entry = self.last.as_ref()?;
+        let found = entry.key();
+        (found.key == key).then(|| (found.lsn, entry.value().clone()))
     }
 
-    fn take(&mut self, key: Bytes, lsn: Lsn, value: Option<Bytes>) -> bool {
-        self.go_on_behind(key.clone(), lsn);
-        self.batch.push_back(VersionedEntry { key, lsn, value });
-        true
-    }
-
-    /// Takes the entry, or the one of its key that is visible. Whether it took one.
-    fn take_visible(
+    /// The first entry at or behind the place, if a few steps lead to it.
+    fn step_to(
         &mut self,
-        memtable: &Memtable,
-        found: &VersionedKey,
-        at: Lsn,
-        value: impl FnOnce() -> Option<Bytes>,
-    ) -> bool {
-        let past_key = match self.direction {
-            Direction::Ascending => Lsn::ZERO,
-            Direction::Descending => Lsn::MAX,
-        };
-        let position = match self.direction {
-            Direction::Ascending => &self.lower,
-            Direction::Descending => &self.upper,
-        };
-        if let Bound::Excluded((key, lsn)) = position
-            && *lsn == past_key
-            && *key == found.key
-        {
-            return false;
+        key: &[u8],
+        lsn: Lsn,
+    ) -> Option<epoch_list::Entry<'a, 'g, VersionedKey, Option<Bytes>>> {
+        let mut near = self.last.clone()?;
+        if self.steps == 0 || order(near.key().parts(), (key, lsn)).is_ge() {
+            return None;
         }
-        let visible = match self.direction {
-            Direction::Ascending if found.lsn > at => {
-                // Seek to the first version that may be seen.
-                self.lower = Bound::Included((found.key.clone(), at));
-                return false;
+        for _ in 0..self.steps {
+            near = near.next()?;
+            if order(near.key().parts(), (key, lsn)).is_ge() {
+                self.steps = FINGER_STEPS;
+                return Some(near);
             }
-            Direction::Ascending => Some((found.lsn, value())),
-            // The oldest version comes first here, so the right one is looked up.
-            Direction::Descending => memtable.get(&found.key, at),
-        };
-        let taken = visible.is_some();
-        if let Some((lsn, value)) = visible {
-            self.batch.push_back(VersionedEntry {
-                key: found.key.clone(),
-                lsn,
-                value,
-            });
         }
-        self.go_on_behind(found.key.clone(), past_key);
-        taken
-    }
-
-    fn go_on_behind(&mut self, key: Bytes, lsn: Lsn) {
-        let position = Bound::Excluded((key, lsn));
-        match self.direction {
-            Direction::Ascending => self.lower = position,
-            Direction::Descending => self.upper = position,
-        }
+        self.steps /= 2;
+        None
     }
 }
 
@@ -443,6 +506,21 @@ mod tests {
                 assert_eq!(found, expected, "at {at}, {direction:?}");
                 expected.reverse();
             }
+        }
+    }
+
+    #[test]
+    fn a_finger_finds_what_a_lookup_finds_in_any_order() {
+        let memtable = filled();
+        let guard = epoch::pin();
+        let mut finger = memtable.finger(&guard);
+        let keys = |step: usize| (0..200).map(move |n| format!("k{:03}", n * step % 200));
+        let orders = keys(1).chain(keys(3)).chain(keys(7)).chain(keys(199));
+        let strange = ["", "k", "k0015", "z", "k199", "k199"].map(str::to_owned);
+        for (turn, key) in orders.chain(strange).enumerate() {
+            let lsn = Lsn([u64::MAX, 300, 90][turn % 3]);
+            let expected = memtable.get(key.as_bytes(), lsn);
+            assert_eq!(finger.get(key.as_bytes(), lsn), expected, "{key} {lsn:?}");
         }
     }
 

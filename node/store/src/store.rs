@@ -16,7 +16,7 @@ use crate::read::version::{ReadPoint, Version};
 use crate::read::view::View;
 use crate::recovery::{self, Recovered, RecoveryReport};
 use crate::settings::{Components, Durability, LiveSettings, Settings};
-use crate::snapshot::{SnapshotInfo, Snapshots};
+use crate::snapshot::{SnapshotInfo, SnapshotUsage, Snapshots};
 use crate::stats::{self, StoreStats};
 use crate::sync::{Mutex, lock};
 use crate::table::BlockCache;
@@ -203,7 +203,36 @@ impl Store {
     /// on one volume; those of the checkpoint; I/O errors. There is no snapshot then.
     pub fn create_snapshot(&self, name: &str) -> Result<(SnapshotInfo, bool)> {
         self.0.pipeline.alive()?;
-        self.0.checkpointer.cut_snapshot(name)
+        self.0.checkpointer.cut_snapshot(name, false)
+    }
+
+    /// As [`Store::create_snapshot`], marked as one that whoever runs the store removes when nobody
+    /// wants it any more; the mark, which [`Snapshots::is_leased`] tells, survives restarts.
+    ///
+    /// # Errors
+    /// As [`Store::create_snapshot`].
+    pub fn create_leased_snapshot(&self, name: &str) -> Result<(SnapshotInfo, bool)> {
+        self.0.pipeline.alive()?;
+        self.0.checkpointer.cut_snapshot(name, true)
+    }
+
+    /// Puts a description beside the snapshot `name`, as [`Snapshots::describe`] does, but not
+    /// beside one that was removed meanwhile, and with `replace` unset not in place of a description
+    /// that is there. Returns whether it was written.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn describe_snapshot(&self, name: &str, description: &[u8], replace: bool) -> Result<bool> {
+        let checkpointer = &self.0.checkpointer;
+        checkpointer.describe_snapshot(name, description, replace)
+    }
+
+    /// What snapshots hold.
+    ///
+    /// # Errors
+    /// I/O errors. Snapshots that cannot be read are not counted.
+    pub fn snapshot_usage(&self) -> Result<SnapshotUsage> {
+        self.0.checkpointer.snapshot_usage()
     }
 
     /// Removes a snapshot and what only it needed. Returns whether it was there.

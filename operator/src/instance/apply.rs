@@ -250,14 +250,18 @@ async fn stateful_set(
         applied.again = is_kept(observed);
         return Ok(());
     };
+    if found.metadata.deletion_timestamp.is_some() {
+        // Its end wakes the next reconcile, which makes it again.
+        return Ok(());
+    }
+    if applied.resize_refused.is_none() && volumes::must_recreate(valid, observed, wanted) {
+        return recreate(writer, valid, observed, found, config, applied).await;
+    }
     if is_kept(observed) {
-        // It is there again: what was kept has done its service.
+        // It was made again: what was kept has done its service.
         writer
             .apply(observed.config.as_ref(), config, &valid.names.config())
             .await?;
-    }
-    if applied.resize_refused.is_none() && volumes::must_recreate(valid, observed, wanted) {
-        return recreate(writer, valid, found, config, applied).await;
     }
     let mut desired = match plan::template(found, wanted) {
         Template::Apply => wanted.clone(),
@@ -278,6 +282,7 @@ async fn stateful_set(
 async fn recreate(
     writer: &Writer<'_>,
     valid: &Valid,
+    observed: &Observed,
     found: &StatefulSet,
     config: &Value,
     applied: &mut Applied,
@@ -285,8 +290,9 @@ async fn recreate(
     let names = &valid.names;
     let mut keeping = config.clone();
     plan::keep_template(&mut keeping, found);
+    // Kept already by a life that was killed before the deletion: go on from there.
     writer
-        .apply::<k8s_openapi::api::core::v1::ConfigMap>(None, &keeping, &names.config())
+        .apply(observed.config.as_ref(), &keeping, &names.config())
         .await?;
     let parameters = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Orphan),

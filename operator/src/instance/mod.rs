@@ -79,7 +79,7 @@ pub async fn reconcile(
     };
     match carry_out(&context, instance, &valid, &observed).await {
         Ok((applied, outcome)) => {
-            tell(&context, instance, &applied, &outcome).await;
+            tell(&context, instance, &outcome).await;
             let progress = Progress::Done {
                 applied: &applied,
                 settings: &outcome,
@@ -164,17 +164,7 @@ fn node_address(observed: &Observed) -> Option<String> {
 }
 
 /// Events for what a person should see.
-async fn tell(context: &Context, instance: &GoDbInstance, applied: &Applied, outcome: &Outcome) {
-    if let Some(message) = &applied.resize_refused {
-        context
-            .say(
-                instance,
-                EventType::Warning,
-                "ResizeRefused",
-                message.clone(),
-            )
-            .await;
-    }
+async fn tell(context: &Context, instance: &GoDbInstance, outcome: &Outcome) {
     if let Outcome::Applied { in_force, changed } = outcome
         && !changed.is_empty()
     {
@@ -237,5 +227,15 @@ async fn write_status(
         )
         .await
         .map_err(Error::api(format!("patch the status of {name}")))?;
+    if let Some(worse) = status::got_worse(instance.status.as_ref(), &wanted) {
+        context
+            .publish(
+                instance,
+                EventType::Warning,
+                &worse.reason,
+                worse.message.clone(),
+            )
+            .await;
+    }
     Ok(())
 }

@@ -345,6 +345,36 @@ pub fn status(
     status
 }
 
+/// The condition that an event should tell of: something became wrong, in another way than before
+/// or for another spec. What lasts is told once.
+pub fn got_worse<'a>(
+    before: Option<&GoDbInstanceStatus>,
+    now: &'a GoDbInstanceStatus,
+) -> Option<&'a Condition> {
+    let wrong = |condition: &Condition| {
+        matches!(
+            (&*condition.type_, &*condition.status),
+            (kind::DEGRADED, "True") | (kind::SPEC_VALID, "False")
+        )
+    };
+    let told = |condition: &Condition| {
+        let conditions = before.into_iter().flat_map(|before| &before.conditions);
+        let mut same = conditions.filter(|old| {
+            old.type_ == condition.type_
+                && old.status == condition.status
+                && old.reason == condition.reason
+                && old.observed_generation == condition.observed_generation
+        });
+        same.next().is_some()
+    };
+    let mut found = now.conditions.iter();
+    found.find(|condition| {
+        wrong(condition)
+            && condition.observed_generation == now.observed_generation
+            && !told(condition)
+    })
+}
+
 fn update_pending(applied: &Applied) -> Say {
     match &applied.pending {
         Some(path) => say(

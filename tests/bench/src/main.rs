@@ -52,7 +52,7 @@ struct Arguments {
     /// Connections.
     #[arg(long, value_delimiter = ',', default_value = "1,64,256")]
     connections: Vec<usize>,
-    /// Operations: insert, get, patch.
+    /// Operations: insert, get, patch, find, find-spread.
     #[arg(long, value_delimiter = ',', default_value = "insert,get,patch")]
     operations: Vec<String>,
     /// Servers: null, none, memory, os, full.
@@ -236,7 +236,12 @@ fn measure(
     } else {
         DOCUMENTS
     };
-    let running = target.start(&arguments.dir, arguments.base.as_deref(), documents)?;
+    let running = target.start(
+        &arguments.dir,
+        arguments.base.as_deref(),
+        operation,
+        documents,
+    )?;
     let (cpu, syncs) = (running.cpu_seconds(), running.syncs());
     let outcome = load::run(&load::Load {
         address: running.address(),

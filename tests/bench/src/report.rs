@@ -113,7 +113,7 @@ impl Line<'_> {
 /// The table for people.
 pub fn table(samples: &[Sample]) -> String {
     let mut out = String::from(
-        "operation  conns  server       requests/s  (spread)           of null   p50 ms   p99 ms  cpu us/req  syncs/req\n",
+        "operation    conns  server       requests/s  (spread)           of null   p50 ms   p99 ms  cpu us/req  syncs/req\n",
     );
     for line in lines(samples) {
         let Some(first) = line.samples.first() else {
@@ -121,7 +121,7 @@ pub fn table(samples: &[Sample]) -> String {
         };
         let (low, high) = line.spread();
         out.push_str(&format!(
-            "{:<9} {:>6}  {:<11} {:>11.0}  {:<18} {:>7.2} {:>8.3} {:>8.3} {:>11.1} {:>10.3}\n",
+            "{:<11} {:>6}  {:<11} {:>11.0}  {:<18} {:>7.2} {:>8.3} {:>8.3} {:>11.1} {:>10.3}\n",
             first.operation.name(),
             first.connections,
             first.target,

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use godb_tests::NodeOptions;
 use godb_tests::node::run_godb;
+use godb_tests::{Node, NodeOptions};
 use serde_json::{Value, json};
 
 use crate::target::Running;
@@ -21,7 +21,13 @@ pub fn run(arguments: &Arguments, documents: u64) -> Result<Value, Box<dyn Error
     println!("\n{documents} documents, at os");
     let directory = tempfile::tempdir_in(&arguments.dir)?;
     let file = directory.path().join("documents.ndjson");
-    let lines: Vec<u8> = (0..documents).flat_map(workload::grouped_line).collect();
+    let lines: Vec<u8> = (0..documents)
+        .flat_map(|n| {
+            let mut line = workload::grouped(n, documents);
+            line.push(b'\n');
+            line
+        })
+        .collect();
     std::fs::write(&file, lines)?;
     let megabytes = std::fs::metadata(&file)?.len() as f64 / 1e6;
     let node = NodeOptions::new(directory.path().join("data")).start();
@@ -37,42 +43,21 @@ pub fn run(arguments: &Arguments, documents: u64) -> Result<Value, Box<dyn Error
 
     let started = Instant::now();
     let mut client = node.client();
-    client
-        .post("/collections/bench/indexes/group", "")
-        .expect(201);
-    let index_seconds = started.elapsed().as_secs_f64();
+    for field in workload::INDEXED {
+        client
+            .post(&format!("/collections/bench/indexes/{field}"), "")
+            .expect(201);
+    }
+    let index_seconds = started.elapsed().as_secs_f64() / workload::INDEXED.len() as f64;
     println!("index build           {index_seconds:>8.1} s");
 
-    let page = client
-        .get("/collections/bench/find?group=7&limit=50")
-        .expect(200);
-    if page.json().get("total").and_then(Value::as_u64) != Some(workload::GROUP) {
-        return Err("a find by index does not find what was imported".into());
-    }
-    let answer = directory.path().join("page.json");
-    std::fs::write(&answer, &page.body)?;
-    let null = Running::null(Some(&answer))?;
-    let mut ratios = Vec::new();
-    let mut rates = Vec::new();
-    for _ in 0..arguments.rounds {
-        let find = |address| {
-            load::run(&load::Load {
-                address,
-                operation: Operation::Find,
-                connections: 8,
-                warm_up: Duration::from_millis(200),
-                measure: Duration::from_secs_f64(arguments.seconds),
-                documents,
-                first: 0,
-            })
-        };
-        let (of_null, of_node) = (find(null.address())?, find(node.address)?);
-        ratios.push(of_node.per_second / of_null.per_second);
-        rates.push(of_node.per_second);
-    }
-    let (find, find_of_null) = (report::median(rates), report::median(ratios));
+    let (find, find_of_null) = find(arguments, &node, Operation::Find, documents)?;
     println!(
         "find, 50 of 200, by 8 {find:>8.0} /s, {find_of_null:.2} of the null server with the same bytes"
+    );
+    let (spread, spread_of_null) = self::find(arguments, &node, Operation::FindSpread, documents)?;
+    println!(
+        "documents far apart   {spread:>8.0} /s, {spread_of_null:.2} of the null server with the same bytes"
     );
 
     let before = process::status_kib(node.pid(), "VmRSS:");
@@ -90,9 +75,48 @@ pub fn run(arguments: &Arguments, documents: u64) -> Result<Value, Box<dyn Error
     Ok(json!({
         "documents": documents, "import_mb_per_second": import, "index_build_seconds": index_seconds,
         "find_per_second": find, "find_of_null": find_of_null,
+        "find_spread_per_second": spread, "find_spread_of_null": spread_of_null,
         "stream_documents_per_second": stream_rate, "stream_added_mib": added,
         "restart_seconds_100_mb_log": restart_seconds,
     }))
+}
+
+/// Finds a second over 8 connections, and their share of a null server that sends the same bytes.
+fn find(
+    arguments: &Arguments,
+    node: &Node,
+    operation: Operation,
+    documents: u64,
+) -> Result<(f64, f64), Box<dyn Error>> {
+    let page = node
+        .client()
+        .get(&workload::find_path(operation, 7, documents))
+        .expect(200);
+    if page.json().get("total").and_then(Value::as_u64) != Some(workload::GROUP) {
+        return Err("a find by index does not find what was imported".into());
+    }
+    let answer = tempfile::NamedTempFile::new_in(&arguments.dir)?;
+    std::fs::write(answer.path(), &page.body)?;
+    let null = Running::null(Some(answer.path()))?;
+    let mut ratios = Vec::new();
+    let mut rates = Vec::new();
+    for _ in 0..arguments.rounds {
+        let find = |address| {
+            load::run(&load::Load {
+                address,
+                operation,
+                connections: 8,
+                warm_up: Duration::from_millis(200),
+                measure: Duration::from_secs_f64(arguments.seconds),
+                documents,
+                first: 0,
+            })
+        };
+        let (of_null, of_node) = (find(null.address())?, find(node.address)?);
+        ratios.push(of_node.per_second / of_null.per_second);
+        rates.push(of_node.per_second);
+    }
+    Ok((report::median(rates), report::median(ratios)))
 }
 
 fn stream(address: std::net::SocketAddr) -> std::io::Result<usize> {
@@ -121,7 +145,7 @@ fn restart(arguments: &Arguments) -> Result<f64, Box<dyn Error>> {
     let mut client = node.client();
     let mut first = 0;
     while node.metric("godb_wal_appended_bytes_total") < 100e6 {
-        let batch = workload::batch(first, 1000);
+        let batch = workload::batch(first, 1000, workload::document);
         client
             .request("POST", "/collections/bench/batch", &[], &batch)
             .expect(201);

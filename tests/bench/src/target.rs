@@ -11,6 +11,7 @@ use godb_tests::node::free_port;
 use godb_tests::{Client, Node, NodeOptions};
 use tempfile::TempDir;
 
+use crate::workload::Operation;
 use crate::{process, workload};
 
 /// A kind of server.
@@ -56,9 +57,16 @@ impl Target {
         self,
         below: &Path,
         base: Option<&Path>,
+        operation: Operation,
         documents: u64,
     ) -> std::io::Result<Running> {
+        let is_find = matches!(operation, Operation::Find | Operation::FindSpread);
         match self {
+            Target::Null if is_find => {
+                let answer = tempfile::NamedTempFile::new_in(below)?;
+                std::fs::write(answer.path(), workload::page(operation, documents))?;
+                Running::null(Some(answer.path()))
+            }
             Target::Null => Running::null(None),
             Target::Node(level) | Target::Base(level) => {
                 let data = tempfile::tempdir_in(below)?;
@@ -76,10 +84,17 @@ impl Target {
                             "POST",
                             "/collections/bench/batch",
                             &[],
-                            &workload::batch(first, count),
+                            &workload::batch(first, count, |n| match is_find {
+                                true => workload::grouped(n, documents),
+                                false => workload::document(n),
+                            }),
                         )
                         .expect(201);
                     first += count;
+                }
+                for field in workload::INDEXED.iter().filter(|_| is_find) {
+                    let path = format!("/collections/bench/indexes/{field}");
+                    client.post(&path, "").expect(201);
                 }
                 Ok(Running {
                     address: node.address,

@@ -14,12 +14,21 @@ pub enum Operation {
     /// PATCH of three fields.
     Patch,
     /// A page of 50 of the 200 documents with one value of an indexed field, with their total.
+    /// They were written one after the other, and their ids are neighbours.
     Find,
+    /// The same of documents that lie nowhere near each other.
+    FindSpread,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 3] = [Operation::Insert, Operation::Get, Operation::Patch];
+    pub const ALL: [Operation; 5] = [
+        Operation::Insert,
+        Operation::Get,
+        Operation::Patch,
+        Operation::Find,
+        Operation::FindSpread,
+    ];
 
     /// Name in tables and arguments.
     pub const fn name(self) -> &'static str {
@@ -28,6 +37,7 @@ impl Operation {
             Operation::Get => "get",
             Operation::Patch => "patch",
             Operation::Find => "find",
+            Operation::FindSpread => "find-spread",
         }
     }
 
@@ -35,7 +45,7 @@ impl Operation {
     pub const fn status(self) -> u16 {
         match self {
             Operation::Insert => 201,
-            Operation::Get | Operation::Patch | Operation::Find => 200,
+            Operation::Get | Operation::Patch | Operation::Find | Operation::FindSpread => 200,
         }
     }
 }
@@ -54,12 +64,32 @@ const CITIES: [&str; 8] = [
 /// Documents with the same value of the indexed field.
 pub const GROUP: u64 = 200;
 
-/// Document number `n` with the field that is indexed, as a line.
-pub fn grouped_line(n: u64) -> Vec<u8> {
-    let mut line = format!("{{\"group\":{},", n / GROUP).into_bytes();
-    line.extend_from_slice(document(n).get(1..).unwrap_or_default());
-    line.push(b'\n');
-    line
+/// The fields that are indexed for finds.
+pub const INDEXED: [&str; 2] = ["group", "spread"];
+
+/// Document number `n` with these fields.
+pub fn grouped(n: u64, documents: u64) -> Vec<u8> {
+    let spread = n % groups(documents);
+    let mut grouped = format!("{{\"group\":{},\"spread\":{spread},", n / GROUP).into_bytes();
+    grouped.extend_from_slice(document(n).get(1..).unwrap_or_default());
+    grouped
+}
+
+fn groups(documents: u64) -> u64 {
+    (documents / GROUP).max(1)
+}
+
+/// The path of a find.
+pub fn find_path(operation: Operation, n: u64, documents: u64) -> String {
+    let field = if operation == Operation::FindSpread {
+        "spread"
+    } else {
+        "group"
+    };
+    format!(
+        "/collections/bench/find?{field}={}&limit=50",
+        n % groups(documents)
+    )
 }
 
 /// Document number `n`.
@@ -83,8 +113,29 @@ pub fn document(n: u64) -> Vec<u8> {
     out
 }
 
+/// The answer to a find.
+pub fn page(operation: Operation, documents: u64) -> Vec<u8> {
+    let mut out = b"{\"documents\":[".to_vec();
+    let step = match operation {
+        Operation::FindSpread => groups(documents),
+        _ => 1,
+    };
+    for place in 0..50 {
+        if place > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&grouped(place * step, documents));
+    }
+    let cursor = "x".repeat(24);
+    out.extend_from_slice(
+        format!("],\"has_next\":true,\"has_prev\":false,\"next_cursor\":\"{cursor}\",\"total\":{GROUP}}}")
+            .as_bytes(),
+    );
+    out
+}
+
 /// One `POST …/batch` body with the documents from `first` on.
-pub fn batch(first: u64, count: u64) -> Vec<u8> {
+pub fn batch(first: u64, count: u64, document: impl Fn(u64) -> Vec<u8>) -> Vec<u8> {
     let mut out = b"{\"documents\":[".to_vec();
     for n in first..first + count {
         if n > first {
@@ -101,7 +152,7 @@ pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) 
     out.clear();
     let body = match operation {
         Operation::Insert => document(n),
-        Operation::Get | Operation::Find => Vec::new(),
+        Operation::Get | Operation::Find | Operation::FindSpread => Vec::new(),
         Operation::Patch => format!(
             "{{\"age\":{},\"active\":{},\"seen\":{n}}}",
             n % 90,
@@ -121,10 +172,10 @@ pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) 
             out,
             "GET /collections/bench/documents/d{id:08} HTTP/1.1\r\nHost: b\r\n\r\n"
         ),
-        Operation::Find => write!(
+        Operation::Find | Operation::FindSpread => write!(
             out,
-            "GET /collections/bench/find?group={}&limit=50 HTTP/1.1\r\nHost: b\r\n\r\n",
-            id / GROUP
+            "GET {} HTTP/1.1\r\nHost: b\r\n\r\n",
+            find_path(operation, id, documents)
         ),
         Operation::Patch => write!(
             out,
@@ -152,7 +203,7 @@ mod tests {
             lengths.iter().all(|length| (170..=340).contains(length)),
             "{lengths:?}"
         );
-        let value: serde_json::Value = serde_json::from_slice(&batch(0, 3)).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&batch(0, 3, document)).unwrap();
         assert_eq!(value["documents"].as_array().unwrap().len(), 3);
     }
 }

@@ -115,7 +115,7 @@ until_ok kubectl get --raw /readyz
 run controller-manager kube-controller-manager --kubeconfig controller-manager.kubeconfig \
   --authentication-kubeconfig controller-manager.kubeconfig --authorization-kubeconfig controller-manager.kubeconfig \
   --use-service-account-credentials --service-account-private-key-file pki/service-account.key \
-  --root-ca-file pki/ca.crt --leader-elect=false --node-monitor-grace-period 20s
+  --root-ca-file pki/ca.crt --leader-elect=false
 run scheduler kube-scheduler --kubeconfig scheduler.kubeconfig \
   --authentication-kubeconfig scheduler.kubeconfig --authorization-kubeconfig scheduler.kubeconfig --leader-elect=false
 step "etcd, API server"

@@ -153,10 +153,26 @@ struct Finder<'a> {
 #[derive(Default)]
 struct Gathered {
     documents: Vec<Document>,
+    /// Ids of those that are still to be read.
+    unread: Vec<Bytes>,
     bytes: usize,
 }
 
 impl Gathered {
+    fn len(&self) -> usize {
+        self.documents.len() + self.unread.len()
+    }
+
+    fn add(&mut self, found: Match) -> Result<()> {
+        match found.document() {
+            Ok(document) => self.push(document),
+            Err(id) => {
+                self.unread.push(id);
+                Ok(())
+            }
+        }
+    }
+
     fn push(&mut self, document: Document) -> Result<()> {
         self.bytes += document.json.len();
         if self.bytes > MAX_PAGE_BYTES && !self.documents.is_empty() {
@@ -171,27 +187,18 @@ impl Gathered {
     }
 }
 
-impl Finder<'_> {
+impl<'a> Finder<'a> {
     /// Visits the matches of `span`, over as many points of the view as it takes.
     fn visit(
         &mut self,
         direction: Direction,
         mut span: Span,
-        mut visit: impl FnMut(&Walk<'_>, &ReadPoint, Match) -> Result<ControlFlow<()>>,
+        mut visit: impl FnMut(Match) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let walk = Walk {
-            collection: self.collection.number,
-            filter: &self.query.filter,
-            plan: self.plan,
-            direction,
-            io: self.io,
-        };
+        let walk = self.walk(direction);
         loop {
             let Reader { point, budget, .. } = &mut *self.reader;
-            let point = &*point;
-            let progress = walk.run(point, &mut span, budget, &mut |found| {
-                visit(&walk, point, found)
-            })?;
+            let progress = walk.run(point, &mut span, budget, &mut visit)?;
             match progress {
                 Progress::Done | Progress::Stopped => return Ok(()),
                 Progress::Paused => self.reader.refresh()?,
@@ -199,9 +206,27 @@ impl Finder<'_> {
         }
     }
 
+    fn walk(&self, direction: Direction) -> Walk<'a> {
+        Walk {
+            collection: self.collection.number,
+            filter: &self.query.filter,
+            plan: self.plan,
+            direction,
+            io: self.io,
+        }
+    }
+
+    /// Reads what is still to be read. All points of a page are of one LSN, so the last one will do.
+    fn read(&self, mut gathered: Gathered) -> Result<Vec<Document>> {
+        let unread = std::mem::take(&mut gathered.unread);
+        let walk = self.walk(Direction::Ascending);
+        walk.documents(&self.reader.point, unread, |one| gathered.push(one))?;
+        Ok(gathered.documents)
+    }
+
     fn any(&mut self, span: Span) -> Result<bool> {
         let mut any = false;
-        self.visit(Direction::Ascending, span, |_, _, _| {
+        self.visit(Direction::Ascending, span, |_| {
             any = true;
             Ok(ControlFlow::Break(()))
         })?;
@@ -222,12 +247,12 @@ impl Finder<'_> {
         let mut gathered = Gathered::default();
         let mut last_skipped: Option<Bytes> = None;
         let mut has_next = false;
-        self.visit(Direction::Ascending, Span::ALL, |walk, point, found| {
+        self.visit(Direction::Ascending, Span::ALL, |found| {
             matches += 1;
             if matches <= offset {
                 last_skipped = Some(found.id);
-            } else if gathered.documents.len() < limit {
-                gathered.push(walk.document(point, found)?)?;
+            } else if gathered.len() < limit {
+                gathered.add(found)?;
             } else {
                 has_next = true;
                 if !count_all {
@@ -240,7 +265,8 @@ impl Finder<'_> {
             Some(counted) => Some(u64::try_from(counted).unwrap_or(0)),
             None => count_all.then_some(matches),
         };
-        let mut page = self.page(gathered.documents, last_skipped.is_some(), has_next);
+        let documents = self.read(gathered)?;
+        let mut page = self.page(documents, last_skipped.is_some(), has_next);
         if let (Some(id), true) = (last_skipped, page.documents.is_empty()) {
             page.prev_cursor = Some(self.cursor(Side::Behind, id));
         }
@@ -268,16 +294,16 @@ impl Finder<'_> {
         let limit = self.query.limit;
         let mut gathered = Gathered::default();
         let mut more = false;
-        self.visit(direction, onward, |walk, point, found| {
-            if gathered.documents.len() == limit {
+        self.visit(direction, onward, |found| {
+            if gathered.len() == limit {
                 more = true;
                 return Ok(ControlFlow::Break(()));
             }
-            gathered.push(walk.document(point, found)?)?;
+            gathered.add(found)?;
             Ok(ControlFlow::Continue(()))
         })?;
         let other_side = self.any(backward)?;
-        let mut documents = gathered.documents;
+        let mut documents = self.read(gathered)?;
         let is_empty = documents.is_empty();
         let mut page = match direction {
             Direction::Ascending => self.page(documents, other_side, more),

@@ -73,16 +73,24 @@ impl Source {
             io: Io::Allow,
         };
         let mut bytes = 0;
+        let mut stopped_at = None;
         let mut budget = CHUNK_CANDIDATES;
         let progress = walk.run(&point, &mut self.span, &mut budget, &mut |found| {
             let document = walk.document(&point, found)?;
             bytes += document.json.len();
+            let is_full = bytes >= CHUNK_BYTES || chunk.len() + 1 >= CHUNK_DOCUMENTS;
+            if is_full {
+                stopped_at = Some(document.id.clone());
+            }
             chunk.push_back(document);
-            if bytes >= CHUNK_BYTES || chunk.len() >= CHUNK_DOCUMENTS {
+            if is_full {
                 return Ok(ControlFlow::Break(()));
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        if let Some(id) = stopped_at {
+            self.span.pass(id, Direction::Ascending);
+        }
         Ok(progress != Progress::Done)
     }
 }

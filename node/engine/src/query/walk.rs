@@ -3,7 +3,7 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use godb_store::{Direction, Entry, Io, KeyRange, ReadPoint, Scan, StoreError};
 
 use super::parse::Filter;
@@ -90,13 +90,27 @@ pub(crate) enum Progress {
 /// A document that matches.
 pub(crate) struct Match {
     pub(crate) id: Bytes,
-    /// Read already, unless the index alone said that it matches.
+    /// Read already, unless the index alone said that it matches: a plan reads all or none.
     entry: Option<Entry>,
+}
+
+impl Match {
+    /// The document, or the id if it was not read.
+    pub(crate) fn document(self) -> std::result::Result<Document, Bytes> {
+        match self.entry {
+            Some(Entry { lsn, value }) => Ok(Document {
+                id: self.id,
+                lsn,
+                json: value,
+            }),
+            None => Err(self.id),
+        }
+    }
 }
 
 impl Walk<'_> {
     /// Visits the matches of `span` at `point`, looking at no more than `budget` candidates, and
-    /// narrows the span by those it has looked at.
+    /// narrows the span by those it has looked at if it pauses; who stops it knows where.
     pub(crate) fn run(
         &self,
         point: &ReadPoint,
@@ -113,7 +127,9 @@ impl Walk<'_> {
             let Some((id, entry)) = candidates.next(self.direction)? else {
                 return Ok(Progress::Done);
             };
-            span.pass(id.clone(), self.direction);
+            if *budget == 0 {
+                span.pass(id.clone(), self.direction);
+            }
             let Some(found) = self.look_at(point, id, entry)? else {
                 continue;
             };
@@ -143,14 +159,38 @@ impl Walk<'_> {
 
     /// The document of a match.
     pub(crate) fn document(&self, point: &ReadPoint, found: Match) -> Result<Document> {
-        let entry = match found.entry {
-            Some(entry) => entry,
-            None => self.indexed_entry(point, &found.id)?,
-        };
-        Ok(Document {
-            id: found.id,
-            lsn: entry.lsn,
-            json: entry.value,
+        found.document().or_else(|id| {
+            let Entry { lsn, value } = self.indexed_entry(point, &id)?;
+            Ok(Document {
+                id,
+                lsn,
+                json: value,
+            })
+        })
+    }
+
+    /// The documents of matches that only the index knows, in turn to `visit`.
+    pub(crate) fn documents(
+        &self,
+        point: &ReadPoint,
+        ids: Vec<Bytes>,
+        mut visit: impl FnMut(Document) -> Result<()>,
+    ) -> Result<()> {
+        let keys: Vec<_> = ids
+            .iter()
+            .map(|id| key::document(self.collection, id))
+            .collect();
+        let mut ids = ids.into_iter();
+        point.get_each(keys, self.io, |entry| {
+            let Some(id) = ids.next() else {
+                return Ok(());
+            };
+            let Entry { lsn, value } = entry.ok_or_else(|| self.missing(point, &id))?;
+            visit(Document {
+                id,
+                lsn,
+                json: value,
+            })
         })
     }
 
@@ -158,19 +198,22 @@ impl Walk<'_> {
         Ok(point.get(key::document(self.collection, id).as_ref(), self.io)?)
     }
 
-    /// The document that an index entry names. One without a document would be damage: both are
-    /// written in the same transactions.
+    /// The document that an index entry names.
     fn indexed_entry(&self, point: &ReadPoint, id: &[u8]) -> Result<Entry> {
-        self.entry(point, id)?.ok_or_else(|| {
-            EngineError::Store(StoreError::Corrupt {
-                file: format!("an index of collection {}", self.collection.0).into(),
-                offset: 0,
-                lsn: Some(point.lsn()),
-                detail: format!(
-                    "it names the document `{}`, which does not exist",
-                    String::from_utf8_lossy(id)
-                ),
-            })
+        self.entry(point, id)?
+            .ok_or_else(|| self.missing(point, id))
+    }
+
+    /// An index entry without a document is damage: both are written in the same transactions.
+    fn missing(&self, point: &ReadPoint, id: &[u8]) -> EngineError {
+        EngineError::Store(StoreError::Corrupt {
+            file: format!("an index of collection {}", self.collection.0).into(),
+            offset: 0,
+            lsn: Some(point.lsn()),
+            detail: format!(
+                "it names the document `{}`, which does not exist",
+                String::from_utf8_lossy(id)
+            ),
         })
     }
 
@@ -229,7 +272,11 @@ impl Entries {
     fn peek(&mut self) -> Result<Option<&Bytes>> {
         if self.next.is_none() && !self.ended {
             self.next = match self.scan.next() {
-                Some(found) => Some(found?.0.slice(self.prefix_bytes..)),
+                Some(found) => {
+                    let (mut id, _) = found?;
+                    id.advance(self.prefix_bytes.min(id.len()));
+                    Some(id)
+                }
                 None => None,
             };
             self.ended = self.next.is_none();
@@ -253,10 +300,17 @@ impl Candidates<'_> {
                 }))
             }
             Candidates::Documents(scan) => scan.next().transpose()?.map_or(Ok(None), |found| {
-                let (key, entry) = found;
-                let id = key.slice(key::documents_prefix(CollectionNumber(0)).len()..);
+                let (mut id, entry) = found;
+                id.advance(key::DOCUMENT_PREFIX_BYTES.min(id.len()));
                 Ok(Some((id, Some(entry))))
             }),
+            Candidates::Entries(sources) if sources.len() == 1 => {
+                let Some(source) = sources.first_mut() else {
+                    return Ok(None);
+                };
+                source.peek()?;
+                Ok(source.next.take().map(|id| (id, None)))
+            }
             Candidates::Entries(sources) => {
                 let mut nearest: Option<Bytes> = None;
                 for source in sources.iter_mut() {

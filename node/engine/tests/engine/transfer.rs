@@ -1,4 +1,4 @@
-use godb_engine::EngineError;
+use godb_engine::{DatabaseItem, EngineError};
 use godb_store::disk::sim::SimDisk;
 use godb_store::disk::{Disk, OpenMode};
 
@@ -211,4 +211,37 @@ fn a_load_is_complete_or_absent() {
         }
         engine.close().unwrap();
     }
+}
+
+#[test]
+fn a_stream_of_everything_is_as_of_one_moment() {
+    let disk = SimDisk::new();
+    let engine = filled(&disk);
+    let stream = engine.database_stream().unwrap();
+    let lsn = stream.lsn();
+    // None of this is in it.
+    insert(&engine, "a", r#"{"_id":"0000-later"}"#);
+    insert(&engine, "later", r#"{"_id":"x"}"#);
+    engine.delete("b", "ß", &write()).unwrap().wait().unwrap();
+    let mut outline = Vec::new();
+    let mut ids = Vec::new();
+    for item in stream {
+        match item.unwrap() {
+            DatabaseItem::Collection { name, indexes } => outline.push((name, indexes, 0)),
+            DatabaseItem::Document(document) => {
+                assert!(document.lsn <= lsn);
+                outline.last_mut().unwrap().2 += 1;
+                ids.push(String::from_utf8(document.id.to_vec()).unwrap());
+            }
+        }
+    }
+    let expected = [
+        ("a".to_owned(), vec!["v".to_owned()], 1500),
+        ("b".to_owned(), vec![], 1),
+        ("empty".to_owned(), vec![], 0),
+    ];
+    assert_eq!(outline, expected);
+    let mut all: Vec<String> = (0..1500).map(|n| format!("{n:04}")).collect();
+    all.push("ß".to_owned());
+    assert_eq!(ids, all);
 }

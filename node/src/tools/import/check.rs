@@ -1,8 +1,11 @@
 //! The first pass over the file: every document is checked, nothing is written, and the file's
 //! fingerprint is taken.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -13,10 +16,17 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::lifecycle::hex;
 use crate::tools::progress::Progress;
-use crate::tools::split::{Documents, SplitError};
+use crate::tools::split::{Documents, RawDocument, SplitError};
 
 /// Faults that are listed; a file that is wrong all over has too many.
 const MAX_FAULTS: usize = 20;
+/// Documents that a thread takes at once, or those that come to so many bytes.
+const BATCH_DOCUMENTS: usize = 1000;
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Batches that wait for a thread.
+const QUEUE: usize = 4;
+/// Threads that check documents.
+const MAX_THREADS: usize = 4;
 /// Goes into the fingerprint: files that are cut into batches by other rules get other ids.
 const RULES: &[u8] = b"godb import 1\0";
 /// Digits of the fingerprint in ids: 64 bits.
@@ -75,24 +85,9 @@ pub fn check(options: &ImportOptions) -> Result<Plan, Failure> {
     };
     let documents = Documents::new(&mut reader, options.format)
         .map_err(|error| Failure::io("read", file, &error))?;
-    let mut faults = Vec::new();
-    for raw in documents {
-        let outcome = match raw {
-            Ok(raw) => Prepared::new(raw, "check").map(|_| ()),
-            Err(error @ SplitError::Io(_)) => return Err(split_failure(file, error)),
-            Err(SplitError::Outline {
-                line,
-                column,
-                reason,
-            }) => Err(format!("line {line}: {reason} at column {column}")),
-        };
-        if let Err(fault) = outcome {
-            faults.push(fault);
-            if faults.len() == MAX_FAULTS {
-                faults.push("and perhaps more".to_owned());
-                break;
-            }
-        }
+    let mut faults = faults(documents).map_err(|error| split_failure(file, error))?;
+    if faults.len() == MAX_FAULTS {
+        faults.push("and perhaps more".to_owned());
     }
     if !faults.is_empty() {
         return Err(Failure::new(
@@ -112,6 +107,94 @@ pub fn check(options: &ImportOptions) -> Result<Plan, Failure> {
         bytes: Some(found.bytes),
         changed: found.changed,
     })
+}
+
+/// The first faults, in the order of the file. This thread cuts the file up, and others check the
+/// documents; whatever it has cut off before it stops is checked.
+fn faults(documents: Documents<impl Read>) -> Result<Vec<String>, SplitError> {
+    let found = Faults::default();
+    let (sender, receiver) = mpsc::sync_channel::<Vec<RawDocument>>(QUEUE);
+    let receiver = Mutex::new(receiver);
+    let threads = thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_THREADS));
+    let cut_up = thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| found.check_all(&receiver));
+        }
+        let sender = sender;
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        for raw in documents {
+            match raw {
+                Ok(raw) => {
+                    batch_bytes += raw.bytes.len();
+                    batch.push(raw);
+                }
+                Err(error @ SplitError::Io(_)) => return Err(error),
+                Err(SplitError::Outline {
+                    line,
+                    column,
+                    reason,
+                }) => found.add(
+                    u64::MAX,
+                    format!("line {line}: {reason} at column {column}"),
+                ),
+            }
+            if batch_bytes >= BATCH_BYTES || batch.len() == BATCH_DOCUMENTS {
+                batch_bytes = 0;
+                // They end only with this sender.
+                let _ = sender.send(std::mem::take(&mut batch));
+                if found.are_many() {
+                    break;
+                }
+            }
+        }
+        let _ = sender.send(batch);
+        Ok(())
+    });
+    cut_up?;
+    Ok(found.first())
+}
+
+/// By the document's place in the file.
+#[derive(Default)]
+struct Faults(Mutex<BTreeMap<u64, String>>);
+
+impl Faults {
+    fn check_all(&self, batches: &Mutex<mpsc::Receiver<Vec<RawDocument>>>) {
+        loop {
+            let batch = batches
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .recv();
+            let Ok(batch) = batch else {
+                return;
+            };
+            for raw in batch {
+                let position = raw.position;
+                if let Err(fault) = Prepared::new(raw, "check") {
+                    self.add(position, fault);
+                }
+            }
+        }
+    }
+
+    fn add(&self, position: u64, fault: String) {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.insert(position, fault);
+        if faults.len() > MAX_FAULTS {
+            faults.pop_last();
+        }
+    }
+
+    fn are_many(&self) -> bool {
+        let faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.len() == MAX_FAULTS
+    }
+
+    fn first(self) -> Vec<String> {
+        let faults = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        faults.into_values().collect()
+    }
 }
 
 /// Hashes what is read.

@@ -11,6 +11,7 @@
 //!   its documents are created one by one, the last one last.
 //! - An answer that was lost is no special case: the batch is sent again and found to exist.
 
+pub mod all;
 mod check;
 mod prepare;
 mod sink;

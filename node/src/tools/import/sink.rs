@@ -174,6 +174,115 @@ impl Sink {
         Ok(tally)
     }
 
+    /// Puts a document in the place of the one that is there, or creates it if that has gone.
+    pub async fn put(
+        &mut self,
+        collection: &str,
+        document: &Prepared,
+        notice: &Notice,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_put(collection, document).await {
+                Ok(Created::Yes) => return Ok(()),
+                Ok(Created::Exists) => {
+                    let one = std::slice::from_ref(document);
+                    if self.create_patiently(collection, one, notice).await? == Created::Yes {
+                        return Ok(());
+                    }
+                }
+                Err(trouble) => wait_or_give_up(trouble, deadline, notice).await?,
+            }
+        }
+    }
+
+    /// Removes a document, if it is there.
+    pub async fn delete(
+        &mut self,
+        collection: &str,
+        id: &str,
+        notice: &Notice,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_delete(collection, id).await {
+                Ok(_) => return Ok(()),
+                Err(trouble) => wait_or_give_up(trouble, deadline, notice).await?,
+            }
+        }
+    }
+
+    /// Makes an index, if it is not there.
+    pub async fn create_index(
+        &mut self,
+        collection: &str,
+        field: &str,
+        notice: &Notice,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_create_index(collection, field).await {
+                Ok(_) => return Ok(()),
+                Err(trouble) => wait_or_give_up(trouble, deadline, notice).await?,
+            }
+        }
+    }
+
+    /// [`Created::Exists`] stands for a document that is not there to be replaced.
+    async fn try_put(&mut self, collection: &str, one: &Prepared) -> Result<Created, Trouble> {
+        match self {
+            Sink::Node { client, .. } => {
+                let path = document_path(collection, &one.id);
+                let body = Bytes::copy_from_slice(&one.json);
+                let sent = client.send(Method::PUT, &path, body, false).await;
+                judge(sent.map_err(passing)?, StatusCode::NOT_FOUND)
+            }
+            Sink::Engine(engine) => {
+                let how = write_blocking();
+                let begun = engine.replace(collection, &one.id, &one.json, Replace::Upsert, &how);
+                judge_engine(engine, wait(begun).await).await
+            }
+        }
+    }
+
+    async fn try_delete(&mut self, collection: &str, id: &str) -> Result<Created, Trouble> {
+        match self {
+            Sink::Node { client, .. } => {
+                let path = document_path(collection, id);
+                let sent = client
+                    .send(Method::DELETE, &path, Bytes::new(), false)
+                    .await;
+                judge(sent.map_err(passing)?, StatusCode::NOT_FOUND)
+            }
+            Sink::Engine(engine) => {
+                let outcome = wait(engine.delete(collection, id, &write_blocking())).await;
+                match outcome {
+                    Err(EngineError::NotFound { .. }) => Ok(Created::Exists),
+                    other => judge_engine(engine, other).await,
+                }
+            }
+        }
+    }
+
+    async fn try_create_index(
+        &mut self,
+        collection: &str,
+        field: &str,
+    ) -> Result<Created, Trouble> {
+        match self {
+            Sink::Node { client, .. } => {
+                let field = utf8_percent_encode(field, NON_ALPHANUMERIC);
+                let path = format!("/collections/{collection}/indexes/{field}");
+                let sent = client.send(Method::POST, &path, Bytes::new(), false).await;
+                judge(sent.map_err(passing)?, StatusCode::CONFLICT)
+            }
+            Sink::Engine(engine) => {
+                let outcome = engine.create_index(collection, field).map(|_| ());
+                judge_engine(engine, outcome).await
+            }
+        }
+    }
+
     async fn create_patiently(
         &mut self,
         collection: &str,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::lsn::Lsn;
-use crate::memtable::Memtable;
+use crate::memtable::{Finger, Memtable, MemtableScan};
 use crate::read::merge::VisibleScan;
-use crate::read::{Direction, Entry, Io, KeyRange, Source};
+use crate::read::{Direction, Entry, Io, KeyRange, Source, VersionedEntry};
 use crate::sync::{Mutex, lock};
-use crate::table::Levels;
+use crate::table::{Levels, RecentBlock};
 
 /// One arrangement of memtables and tables. Everything it names stays readable while it is held.
 #[derive(Clone)]
@@ -120,32 +120,89 @@ impl ReadPoint {
         Ok(self.version.levels.get(key, self.lsn, io)?.and_then(live))
     }
 
+    /// What [`ReadPoint::get`] gives, for each of `keys`, in turn to `visit`. Keys that ascend and
+    /// lie near each other cost much less than as many lookups.
+    ///
+    /// # Errors
+    /// Those of [`ReadPoint::get`]; the first of `visit`, which ends it.
+    pub fn get_each<K: AsRef<[u8]>, E: From<StoreError>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        io: Io,
+        mut visit: impl FnMut(Option<Entry>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let guard = crossbeam_epoch::pin();
+        let mut fingers: Vec<Finger<'_, '_>> = std::iter::once(&self.version.active)
+            .chain(&self.version.sealed)
+            .filter(|memtable| memtable.entries() > 0)
+            .map(|memtable| memtable.finger(&guard))
+            .collect();
+        let mut recent = None::<RecentBlock>;
+        for key in keys {
+            let key = key.as_ref();
+            let in_memory = fingers.iter_mut().find_map(|one| one.get(key, self.lsn));
+            let found = match in_memory {
+                Some(found) => Some(found),
+                None => {
+                    let levels = &self.version.levels;
+                    levels.get_near(key, self.lsn, io, &mut recent)?
+                }
+            };
+            visit(found.and_then(|(lsn, value)| Some(Entry { lsn, value: value? })))?;
+        }
+        Ok(())
+    }
+
     /// The live keys of `range` with their values.
     #[must_use]
     pub fn scan(&self, range: KeyRange, direction: Direction, io: Io) -> Scan {
-        let mut sources: Vec<Source> = Vec::with_capacity(self.version.sealed.len() + 4);
-        for memtable in std::iter::once(&self.version.active).chain(&self.version.sealed) {
-            if memtable.entries() > 0 {
-                sources.push(Box::new(
-                    memtable.scan_at(&range, direction, self.lsn).map(Ok),
-                ));
-            }
-        }
+        let mut sources: Vec<Source> = Vec::new();
         self.version
             .levels
             .scan(&range, direction, io, &mut sources);
-        Scan(VisibleScan::new(sources, direction, self.lsn))
+        let mut memtables: Vec<MemtableScan> = std::iter::once(&self.version.active)
+            .chain(&self.version.sealed)
+            .filter(|memtable| memtable.entries() > 0)
+            .map(|memtable| memtable.scan_at(&range, direction, self.lsn))
+            .collect();
+        if sources.is_empty() && memtables.len() == 1 {
+            // It gives one version of each key, so there is nothing to choose from.
+            return Scan(memtables.pop().map_or_else(
+                || Rest::Merged(VisibleScan::new(Vec::new(), direction, self.lsn)),
+                Rest::Memtable,
+            ));
+        }
+        let newest_first = memtables
+            .into_iter()
+            .map(|one| Box::new(one.map(Ok)) as Source);
+        sources.splice(0..0, newest_first);
+        Scan(Rest::Merged(VisibleScan::new(sources, direction, self.lsn)))
     }
 }
 
 /// Newest visible version of each key of a range, in order.
-pub struct Scan(VisibleScan);
+pub struct Scan(Rest);
+
+enum Rest {
+    Memtable(MemtableScan),
+    Merged(VisibleScan),
+}
 
 impl Iterator for Scan {
     type Item = Result<(Bytes, Entry)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.0.next()?;
-        Some(next.map(|(key, lsn, value)| (key, Entry { lsn, value })))
+        match &mut self.0 {
+            Rest::Memtable(scan) => loop {
+                let VersionedEntry { key, lsn, value } = scan.next()?;
+                if let Some(value) = value {
+                    return Some(Ok((key, Entry { lsn, value })));
+                }
+            },
+            Rest::Merged(scan) => {
+                let next = scan.next()?;
+                Some(next.map(|(key, lsn, value)| (key, Entry { lsn, value })))
+            }
+        }
     }
 }

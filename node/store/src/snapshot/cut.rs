@@ -1,5 +1,6 @@
 //! Taking a snapshot of a store that goes on.
 
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 
 use super::{DIR_NAME, SnapshotInfo, Snapshots, check_name, info, table_name};
@@ -8,6 +9,17 @@ use crate::error::{Result, StoreError};
 use crate::manifest::Manifest;
 use crate::recovery;
 use crate::sync::lock;
+
+/// What the snapshots of a store hold together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotUsage {
+    /// How many there are.
+    pub snapshots: u64,
+    /// Size of their tables, each counted once.
+    pub bytes: u64,
+    /// Part of it that the store itself has no use for any more: what deleting all of them frees.
+    pub pinned_bytes: u64,
+}
 
 impl Checkpointer {
     pub(crate) fn snapshots(&self) -> Snapshots {
@@ -19,7 +31,7 @@ impl Checkpointer {
 
     /// Takes a snapshot of everything appended before the call, or finds the one that has the
     /// name already. Writers and readers go on: a checkpoint, then one hard link for each table.
-    pub(crate) fn cut_snapshot(&self, name: &str) -> Result<(SnapshotInfo, bool)> {
+    pub(crate) fn cut_snapshot(&self, name: &str, leased: bool) -> Result<(SnapshotInfo, bool)> {
         check_name(name)?;
         let _one_at_a_time = lock(&self.snapshotting);
         let snapshots = self.snapshots();
@@ -36,6 +48,9 @@ impl Checkpointer {
         };
         recovery::prepare_dir(&*self.disk, &snapshots.dir)?;
         snapshots.sweep()?;
+        if leased {
+            snapshots.mark_leased(name)?;
+        }
         for table in levels.tables() {
             let from = table.meta().path(&self.checkpoint_dir);
             let to = snapshots.dir.join(table_name(table.meta()));
@@ -71,5 +86,48 @@ impl Checkpointer {
         let _one_at_a_time = lock(&self.snapshotting);
         self.check_owned()?;
         self.snapshots().delete(name)
+    }
+
+    /// See [`crate::Store::describe_snapshot`].
+    pub(crate) fn describe_snapshot(
+        &self,
+        name: &str,
+        description: &[u8],
+        replace: bool,
+    ) -> Result<bool> {
+        let _one_at_a_time = lock(&self.snapshotting);
+        self.check_owned()?;
+        let snapshots = self.snapshots();
+        if !snapshots.contains(name)? || (!replace && snapshots.description(name)?.is_some()) {
+            return Ok(false);
+        }
+        snapshots.describe(name, description)?;
+        Ok(true)
+    }
+
+    /// See [`crate::Store::snapshot_usage`].
+    pub(crate) fn snapshot_usage(&self) -> Result<SnapshotUsage> {
+        let snapshots = self.snapshots();
+        let (mut count, mut held) = (0, HashMap::new());
+        for (name, found) in snapshots.list()? {
+            // Damaged, or removed since it was listed.
+            if let Ok(files) = found.and_then(|_| snapshots.files(&name)) {
+                count += 1;
+                held.extend(files.into_iter().map(|file| (file.name, file.bytes)));
+            }
+        }
+        let live: HashSet<String> = {
+            let manifest = lock(&self.manifest);
+            manifest.levels.iter().flatten().map(table_name).collect()
+        };
+        Ok(SnapshotUsage {
+            snapshots: count,
+            bytes: held.values().sum(),
+            pinned_bytes: held
+                .iter()
+                .filter(|(name, _)| !live.contains(*name))
+                .map(|(_, bytes)| bytes)
+                .sum(),
+        })
     }
 }

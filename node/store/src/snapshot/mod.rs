@@ -5,6 +5,8 @@
 //! ```text
 //! NAME.snapshot                    a manifest as `manifest` draws it, closed cleanly, without a log
 //! table-0000000017-9f3c21ab.sst    table 17 whose footer has checksum 9f3c21ab
+//! NAME.contents                    what the layer above says of it, if it did
+//! NAME.leased                      empty; the snapshot goes when nobody wants it any more
 //! ```
 //!
 //! Tables are immutable, so on the volume of the store a snapshot takes hard links and no space of
@@ -16,7 +18,13 @@
 //! What a crash left behind is swept by the next call that changes the directory.
 
 mod cut;
+mod files;
+mod receive;
 pub(crate) mod restore;
+
+pub use cut::SnapshotUsage;
+pub use files::SnapshotReader;
+pub use receive::{IncomingTable, Receiver};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -33,6 +41,8 @@ use crate::table::{BlockCache, Levels, Table, TableMeta};
 /// Name of the directory below the data directory.
 pub const DIR_NAME: &str = "snapshots";
 const SUFFIX: &str = ".snapshot";
+const CONTENTS_SUFFIX: &str = ".contents";
+const LEASED_SUFFIX: &str = ".leased";
 const STAGING_SUFFIX: &str = ".tmp";
 /// Longest name of a snapshot, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -262,6 +272,7 @@ impl Snapshots {
         let there = self.contains(name)?;
         if there {
             self.remove(&self.path(name))?;
+            // What is beside it must never come to describe another one of its name.
             self.sync()?;
         }
         self.sweep()?;
@@ -279,8 +290,17 @@ impl Snapshots {
             };
             needed.extend(self.files(&found.name)?.into_iter().map(|file| file.name));
         }
-        for name in names {
-            if name.ends_with(STAGING_SUFFIX) || (is_table_name(&name) && !needed.contains(&name)) {
+        let is_alone = |name: &str| {
+            [CONTENTS_SUFFIX, LEASED_SUFFIX]
+                .iter()
+                .filter_map(|suffix| name.strip_suffix(suffix))
+                .any(|owner| !names.contains(&format!("{owner}{SUFFIX}")))
+        };
+        for name in &names {
+            if name.ends_with(STAGING_SUFFIX)
+                || (is_table_name(name) && !needed.contains(name))
+                || is_alone(name)
+            {
                 self.remove(&self.dir.join(name))?;
             }
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::filter::KeyHash;
-use super::reader::Table;
+use super::reader::{RecentBlock, Table};
 use super::scan::TableScan;
 use crate::error::Result;
 use crate::lsn::Lsn;
@@ -149,9 +149,20 @@ impl Levels {
 
     /// The newest version of `key` at or below `lsn`; its value is `None` if it is a tombstone.
     pub(crate) fn get(&self, key: &[u8], lsn: Lsn, io: Io) -> Result<Option<(Lsn, Option<Bytes>)>> {
+        self.get_near(key, lsn, io, &mut None)
+    }
+
+    /// The same, by the block that the last lookup ended in if it is in that.
+    pub(crate) fn get_near(
+        &self,
+        key: &[u8],
+        lsn: Lsn,
+        io: Io,
+        recent: &mut Option<RecentBlock>,
+    ) -> Result<Option<(Lsn, Option<Bytes>)>> {
         let hash = KeyHash::of(key);
         for table in self.candidates(key) {
-            if let Some(found) = table.get(key, hash, lsn, io)? {
+            if let Some(found) = table.get(key, hash, lsn, io, recent)? {
                 return Ok(Some(found));
             }
         }

@@ -44,7 +44,7 @@ pub(crate) mod tests;
 pub(crate) use builder::{TableBuilder, TableOptions};
 pub(crate) use cache::BlockCache;
 pub(crate) use levels::Levels;
-pub(crate) use reader::Table;
+pub(crate) use reader::{RecentBlock, Table};
 
 /// What the manifest knows of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]

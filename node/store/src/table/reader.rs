@@ -24,6 +24,14 @@ use crate::read::{Io, VersionedEntry};
 /// Bytes that [`Table::verify`] reads at once.
 const VERIFY_STEP_BYTES: u64 = 256 * 1024;
 
+/// The block that a lookup ended in, for the next one.
+#[derive(Debug)]
+pub(crate) struct RecentBlock {
+    /// Number of the table, offset of the block.
+    at: (u64, u64),
+    block: Block,
+}
+
 /// An open table. Index and filter are in memory, blocks come through the cache.
 pub(crate) struct Table {
     disk: Arc<dyn Disk>,
@@ -143,13 +151,19 @@ impl Table {
         hash: KeyHash,
         lsn: Lsn,
         io: Io,
+        recent: &mut Option<RecentBlock>,
     ) -> Result<Option<(Lsn, Option<Bytes>)>> {
         if lsn < self.meta.min_lsn || !self.filter.may_contain(hash) {
             return Ok(None);
         }
         let mut number = self.index.find(key, lsn);
         while let Some(handle) = self.index.handle(number) {
-            let block = self.block(handle, io)?;
+            let at = (self.meta.number, handle.offset);
+            let block = match recent.take() {
+                Some(recent) if recent.at == at => recent.block,
+                _ => self.block(handle, io)?,
+            };
+            let RecentBlock { block, .. } = recent.insert(RecentBlock { at, block });
             match block
                 .get(key, lsn)
                 .map_err(|error| self.bad_block(handle, error))?

@@ -98,7 +98,7 @@ pub(crate) fn get(
     lsn: Lsn,
     io: Io,
 ) -> Result<Option<(Lsn, Option<Bytes>)>> {
-    table.get(key, filter::KeyHash::of(key), lsn, io)
+    table.get(key, filter::KeyHash::of(key), lsn, io, &mut None)
 }
 
 pub(crate) fn entry(key: impl AsRef<[u8]>, lsn: u64, value: Option<&[u8]>) -> VersionedEntry {

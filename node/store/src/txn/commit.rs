@@ -55,8 +55,9 @@ pub(crate) struct Prepared {
     pub(crate) writes: Vec<(Bytes, Option<Bytes>)>,
     pub(crate) counts: Vec<(u64, i64)>,
     /// Encoded outside the section; empty while no log is kept.
-    pub(crate) record: Vec<u8>,
-    pub(crate) payload_bytes: usize,
+    pub(crate) record: Bytes,
+    /// Its size, exactly: it is allocated once.
+    pub(crate) record_bytes: usize,
 }
 
 /// What the section did with a transaction.
@@ -368,7 +369,7 @@ impl Pipeline {
             return Err(StoreError::LevelUnavailable { asked });
         }
         if section.logging && prepared.record.is_empty() {
-            prepared.record = encode(&prepared);
+            prepared.record = encode(&prepared).into();
         }
         let log_bytes = (prepared.record.len() + frame::OVERHEAD_BYTES) as u64;
         if section.logging
@@ -507,14 +508,26 @@ impl Pipeline {
     }
 }
 
+/// Keys and values of a record up to this size stay in memory as slices of it. Those of a larger one
+/// stay as they are, as the last of them to go would keep all of it.
+const SHARED_RECORD_BYTES: usize = 1024 * 1024;
+
+/// Makes the log record of a transaction, before the section.
+pub(crate) fn encode_ahead(prepared: &mut Prepared) {
+    prepared.record = encode(prepared).into();
+    if prepared.record.len() <= SHARED_RECORD_BYTES {
+        frame::share_record(&prepared.record, &mut prepared.writes);
+    }
+}
+
 /// The log record of a transaction.
-pub(crate) fn encode(prepared: &Prepared) -> Vec<u8> {
+fn encode(prepared: &Prepared) -> Vec<u8> {
     frame::encode_transaction(
         prepared
             .writes
             .iter()
             .map(|(key, value)| (key, value.as_ref())),
         &prepared.counts,
-        prepared.payload_bytes,
+        prepared.record_bytes,
     )
 }

@@ -143,7 +143,8 @@ impl Transaction {
         }
     }
 
-    fn check_sizes(&self) -> Result<()> {
+    /// The size of the record, at most.
+    fn check_sizes(&self) -> Result<usize> {
         let too_large = |what, bytes: usize, limit: usize| StoreError::TooLarge {
             what,
             bytes: bytes as u64,
@@ -166,21 +167,21 @@ impl Transaction {
                 limits::MAX_TRANSACTION_BYTES,
             ));
         }
-        Ok(())
+        Ok(bytes)
     }
 
     pub(crate) fn prepare(self) -> Result<(Arc<Pipeline>, Prepared)> {
-        self.check_sizes()?;
+        let record_bytes = self.check_sizes()?;
         let mut prepared = Prepared {
             read_lsn: self.point.lsn(),
             reads: self.reads,
             writes: self.writes,
             counts: self.counts,
-            record: Vec::new(),
-            payload_bytes: self.payload_bytes,
+            record: Bytes::new(),
+            record_bytes,
         };
         if self.pipeline.level() != Durability::None {
-            prepared.record = commit::encode(&prepared);
+            commit::encode_ahead(&mut prepared);
         }
         Ok((self.pipeline, prepared))
     }

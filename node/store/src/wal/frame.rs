@@ -267,13 +267,39 @@ pub(crate) fn decode_successor(body: &[u8]) -> Option<(u64, u64)> {
     Some((u64_at(body, 0)?, u64_at(body, 8)?)).filter(|_| body.len() == 16)
 }
 
+/// Length of the fields before the key of a put, and of a delete.
+const PUT_FIELDS_BYTES: usize = 9;
+const DELETE_FIELDS_BYTES: usize = 5;
+/// Length of the fields before the first operation of a record.
+const RECORD_FIELDS_BYTES: usize = 5;
+
+/// Makes keys and values slices of their own `record`, so that what stays in memory of a transaction
+/// is one allocation. `record` is what [`encode_transaction`] made of the same `writes`.
+pub(crate) fn share_record(record: &Bytes, writes: &mut [(Bytes, Option<Bytes>)]) {
+    let mut offset = RECORD_FIELDS_BYTES;
+    let mut next = |bytes: &mut Bytes, fields: usize| {
+        let from = offset + fields;
+        offset = from + bytes.len();
+        *bytes = record.slice(from..offset);
+    };
+    for (key, value) in writes {
+        match value {
+            Some(value) => {
+                next(key, PUT_FIELDS_BYTES);
+                next(value, 0);
+            }
+            None => next(key, DELETE_FIELDS_BYTES),
+        }
+    }
+}
+
 /// Encodes a transaction as a record.
 pub(crate) fn encode_transaction<'a>(
     writes: impl Iterator<Item = (&'a Bytes, Option<&'a Bytes>)>,
     counts: &[(u64, i64)],
     capacity: usize,
 ) -> Vec<u8> {
-    let mut record = Vec::with_capacity(capacity + 64);
+    let mut record = Vec::with_capacity(capacity);
     record.extend_from_slice(&[0, 0, 0, 0, RECORD_TRANSACTION]);
     // Key and value lengths were checked against their limits, which fit in 32 bits.
     let length = |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();

@@ -9,6 +9,7 @@
     reason = "tests: to panic is how they fail, and their counts are small"
 )]
 
+mod carried;
 mod every_call;
 mod failing_disk;
 mod faults;

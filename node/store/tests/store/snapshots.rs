@@ -23,7 +23,7 @@ fn data() -> Settings {
     settings("/data", Durability::Full)
 }
 
-fn open(disk: &SimDisk) -> Store {
+pub(crate) fn open(disk: &SimDisk) -> Store {
     open_with(&on(disk), &data()).unwrap()
 }
 
@@ -31,9 +31,9 @@ fn snapshots(disk: &SimDisk) -> Snapshots {
     Snapshots::new(on(disk), DIR)
 }
 
-type Content = BTreeMap<Bytes, (u64, Bytes)>;
+pub(crate) type Content = BTreeMap<Bytes, (u64, Bytes)>;
 
-fn content(point: &ReadPoint) -> Content {
+pub(crate) fn content(point: &ReadPoint) -> Content {
     let whole = KeyRange {
         lower: Bound::Unbounded,
         upper: Bound::Unbounded,
@@ -47,7 +47,7 @@ fn content(point: &ReadPoint) -> Content {
         .collect()
 }
 
-fn fill(store: &Store, from: u64, to: u64) {
+pub(crate) fn fill(store: &Store, from: u64, to: u64) {
     for n in from..to {
         put(
             store,
@@ -186,7 +186,7 @@ fn snapshots_taken_while_others_write_are_states_that_were() {
 }
 
 /// Images before and after every call of `work`, each with what was done by then.
-fn cuts<T: Clone + Send + 'static>(
+pub(crate) fn cuts<T: Clone + Send + 'static>(
     disk: &SimDisk,
     done: &Arc<Mutex<T>>,
     work: impl FnOnce(),

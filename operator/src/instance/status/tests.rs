@@ -237,3 +237,27 @@ fn a_failed_step_and_an_invalid_spec_are_said() {
         ("False", "size: no; memory: no")
     );
 }
+
+#[test]
+fn what_goes_wrong_is_told_once() {
+    let instance = fixture::instance("a");
+    let waiting = |reason: &str, message: &str| Observed {
+        pod: Some(with_container(
+            &json!({"state": {"waiting": {"reason": reason, "message": message}}}),
+        )),
+        ..settled()
+    };
+    let good = said_of(&instance, &settled(), 1);
+    assert_eq!(got_worse(None, &good), None);
+    let bad = said_of(&instance, &waiting("ErrImagePull", "no such tag"), 2);
+    let told = got_worse(Some(&good), &bad).expect("an event");
+    assert_eq!(told.reason, reason::CONTAINER_WAITING);
+    assert!(told.message.contains("no such tag"), "{}", told.message);
+    let still = said_of(&instance, &waiting("ImagePullBackOff", "in 20 s"), 3);
+    assert_eq!(got_worse(Some(&bad), &still), None);
+    let mut next = instance.clone();
+    next.metadata.generation = next.metadata.generation.map(|last| last + 1).or(Some(9));
+    let again = said_of(&next, &waiting("ErrImagePull", "no such tag"), 4);
+    assert!(got_worse(Some(&bad), &again).is_some());
+    assert_eq!(got_worse(Some(&bad), &good), None);
+}

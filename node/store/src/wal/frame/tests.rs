@@ -102,3 +102,28 @@ fn a_body_with_lengths_beyond_its_end_is_refused() {
     let result = decode_body(&Bytes::from(unknown), Lsn(1), |_, _| {});
     assert_eq!(result, Err(BodyFault::UnknownRecord(2)));
 }
+
+#[test]
+fn keys_and_values_are_shared_with_their_record() {
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let writes = vec![
+        (bytes("key"), Some(bytes("value"))),
+        (bytes("gone"), None),
+        (bytes("empty"), Some(Bytes::new())),
+        (bytes("last"), Some(bytes("one"))),
+    ];
+    let encode = |writes: &[(Bytes, Option<Bytes>)]| {
+        let pairs = writes.iter().map(|(key, value)| (key, value.as_ref()));
+        Bytes::from(encode_transaction(pairs, &[(7, -1)], 0))
+    };
+    let record = encode(&writes);
+    let mut shared = writes.clone();
+    share_record(&record, &mut shared);
+    assert_eq!(shared, writes);
+    assert_eq!(encode(&shared), record);
+    let within = record.as_ptr_range();
+    for (key, value) in shared {
+        assert!(within.contains(&key.as_ptr()));
+        assert!(value.is_none_or(|v| v.is_empty() || within.contains(&v.as_ptr())));
+    }
+}
