@@ -29,6 +29,7 @@ use crate::settings::{Durability, LiveSettings, WhoSyncs};
 use crate::sync::lock;
 use crate::table::Levels;
 use crate::txn::commit::{LogParts, Pipeline};
+use crate::txn::publish::SyncBy;
 use crate::txn::readers::Readers;
 use crate::txn::{Transaction, driver};
 use crate::wal::segment::Origin;
@@ -187,17 +188,22 @@ fn who_commits_is_woken_once_it_is_written() {
     });
 }
 
-/// One commit whose group is published before, while or after its waiter registers. No later group
-/// comes that would wake who was missed.
-fn waits_late(level: Durability, who_syncs: WhoSyncs, polled_before: bool) {
+/// One commit whose group is published before, while or after its waiter registers. Nothing comes
+/// after it that would wake who was missed: that is a deadlock.
+fn waits_late(level: Durability, ack: Option<Durability>, polled_before: bool) {
     let supply = supply(1 << 16);
-    let pipeline = pipeline(level, who_syncs, &supply);
-    let log_thread = LogThread::start(&pipeline, level);
+    let pipeline = pipeline(level, WhoSyncs::LogThread, &supply);
     let point = pipeline.read_appended();
     let mut transaction = Transaction::new(Arc::clone(&pipeline), point);
     transaction.put(Bytes::from("a"), Bytes::from("v"));
-    let mut ticket = transaction.commit(None, None).unwrap();
-    thread::yield_now();
+    let mut ticket = transaction.commit(ack, None).unwrap();
+    let publisher = {
+        let pipeline = Arc::clone(&pipeline);
+        thread::spawn(move || {
+            let mut state = pipeline.lock_log();
+            pipeline.drive(&mut state, SyncBy::Now).unwrap();
+        })
+    };
     // Another task polled it, and handed it on.
     let polled = polled_before.then(|| {
         let mut context = Context::from_waker(Waker::noop());
@@ -208,19 +214,19 @@ fn waits_late(level: Durability, who_syncs: WhoSyncs, polled_before: bool) {
         Some(Poll::Pending) | None => future::block_on(ticket),
     };
     assert_eq!(lsn.unwrap(), Lsn(1));
-    log_thread.end(&pipeline);
+    publisher.join().unwrap();
 }
 
 #[test]
 fn who_waits_for_what_was_published_meanwhile_is_ready_or_woken() {
-    for (level, who) in [
-        (Durability::Full, WhoSyncs::LogThread),
-        (Durability::Os, WhoSyncs::LogThread),
-        (Durability::Full, WhoSyncs::Committer),
+    for (level, ack) in [
+        (Durability::Full, None),
+        (Durability::Os, None),
+        (Durability::Os, Some(Durability::Full)),
     ] {
         for polled_before in [false, true] {
             explore("late waiter", 1000, move || {
-                waits_late(level, who, polled_before);
+                waits_late(level, ack, polled_before);
             });
         }
     }

@@ -34,8 +34,6 @@ const WATCHDOG: Duration = Duration::from_secs(90);
 /// A background call may come in one run and not in the next: this many numbers in a row that no
 /// call has are the end.
 const PAST_THE_END: u64 = 3;
-/// No workload makes as many calls.
-const ONLY_BELOW: u64 = 20_000;
 /// Parts of a write that was cut short.
 const FIRST_BYTES: [usize; 8] = [0, 1, 17, 64, 511, 512, 4096, 30_000];
 
@@ -71,28 +69,64 @@ impl Way {
         Way::Dead,
     ];
 
-    fn of(self, call: u64) -> Rule {
-        let bytes = FIRST_BYTES[call as usize % FIRST_BYTES.len()];
-        let (any, write) = (Rule::any(), Rule::on(CallKind::Write));
-        match self {
-            Way::Eio => any.nth(call).fail(Failure::Eio),
-            Way::EioAfterEffect => any.nth(call).fail(Failure::Eio).after_effect(),
-            Way::Enospc => any.nth(call).fail(Failure::Enospc),
-            Way::ShortWrite => write.nth(call).fail(Failure::Eio).after_bytes(bytes),
-            Way::ShortWriteEnospc => write.nth(call).fail(Failure::Enospc).after_bytes(bytes),
-            Way::Sync => Rule::on(CallKind::SyncData).nth(call).fail(Failure::Enospc),
-            Way::SyncDir => Rule::on(CallKind::SyncDir).nth(call).fail(Failure::Enospc),
-            Way::Dead => any.from_nth(call).fail(Failure::Eio),
-        }
+    /// The rule for the `nth` of some calls, or none if it is not about such.
+    fn of(self, calls: Calls, nth: u64) -> Option<Rule> {
+        let rule = calls.rule(self.kind())?;
+        let bytes = FIRST_BYTES[nth as usize % FIRST_BYTES.len()];
+        Some(match self {
+            Way::Eio => rule.nth(nth).fail(Failure::Eio),
+            Way::EioAfterEffect => rule.nth(nth).fail(Failure::Eio).after_effect(),
+            Way::Enospc | Way::Sync | Way::SyncDir => rule.nth(nth).fail(Failure::Enospc),
+            Way::ShortWrite => rule.nth(nth).fail(Failure::Eio).after_bytes(bytes),
+            Way::ShortWriteEnospc => rule.nth(nth).fail(Failure::Enospc).after_bytes(bytes),
+            Way::Dead => rule.from_nth(nth).fail(Failure::Eio),
+        })
     }
 
-    /// Counts the calls that it is about.
-    fn counted(self) -> Rule {
+    /// The only kind of call that it is about.
+    fn kind(self) -> Option<CallKind> {
         match self {
-            Way::Eio | Way::EioAfterEffect | Way::Enospc | Way::Dead => Rule::any(),
-            Way::ShortWrite | Way::ShortWriteEnospc => Rule::on(CallKind::Write),
-            Way::Sync => Rule::on(CallKind::SyncData),
-            Way::SyncDir => Rule::on(CallKind::SyncDir),
+            Way::Eio | Way::EioAfterEffect | Way::Enospc | Way::Dead => None,
+            Way::ShortWrite | Way::ShortWriteEnospc => Some(CallKind::Write),
+            Way::Sync => Some(CallKind::SyncData),
+            Way::SyncDir => Some(CallKind::SyncDir),
+        }
+    }
+}
+
+/// Calls that are numbered together. Threads do not share these, so that a number means the same
+/// call in the next run too, nearly always.
+#[derive(Clone, Copy, Debug)]
+enum Calls {
+    /// On files whose path has this part.
+    On(&'static str),
+    /// On directories.
+    Of(CallKind),
+}
+
+impl Calls {
+    /// The last one is all of them: what the others leave out is met there.
+    const ALL: [Calls; 11] = [
+        Calls::On("MANIFEST"),
+        Calls::On("/table-"),
+        Calls::On("/wal-"),
+        Calls::On("LOCK"),
+        Calls::On("STORE-ID"),
+        Calls::On("/snapshots/"),
+        Calls::Of(CallKind::SyncDir),
+        Calls::Of(CallKind::List),
+        Calls::Of(CallKind::Space),
+        Calls::Of(CallKind::CreateDir),
+        Calls::On(""),
+    ];
+
+    /// Those of a kind.
+    fn rule(self, kind: Option<CallKind>) -> Option<Rule> {
+        match (self, kind) {
+            (Calls::On(part), None) => Some(Rule::any().path(part)),
+            (Calls::On(part), Some(kind)) => Some(Rule::on(kind).path(part)),
+            (Calls::Of(own), None) => Some(Rule::on(own)),
+            (Calls::Of(own), Some(kind)) => (own == kind).then(|| Rule::on(own)),
         }
     }
 }
@@ -141,36 +175,47 @@ fn sweep(name: &str, test: &str, one: impl Fn(Rule, u64, u64) -> Outcome + Clone
     let started = Instant::now();
     let (mut failed, mut fates) = (0, BTreeMap::<String, u64>::new());
     for seed in first..first + rounds.unwrap_or(1) {
-        let tried = |way: Way, call, rule| {
+        let tried = |at: &str, nth, rule| {
             let what = format!(
-                "{name}, {way:?} {call}\nagain: GODB_FAULT_ONLY='{way:?} {call}' GODB_POWERCUT_SEED={seed} cargo test -p godb-store --test store {test}"
+                "{name}, {at}\nagain: GODB_FAULT_ONLY='{at}' GODB_POWERCUT_SEED={seed} cargo test -p godb-store --test store {test}"
             );
             let one = one.clone();
-            within(&what, move || one(rule, call, seed))
+            within(&what, move || one(rule, nth, seed))
         };
-        for way in Way::ALL {
-            let (mut call, mut step) = (1, 1);
-            if is_quick {
-                let (calls, _) = tried(way, 0, way.counted());
-                step = (calls / QUICK_CALLS).max(1);
-                call = 1 + seed % step;
-            }
-            let mut missed = 0;
-            while missed < if is_quick { 1 } else { PAST_THE_END } {
-                if only
-                    .as_ref()
-                    .is_none_or(|only| *only == format!("{way:?} {call}"))
-                {
-                    let (picked, fate) = tried(way, call, way.of(call));
-                    missed = if picked == 0 { missed + 1 } else { 0 };
-                    if picked > 0 {
-                        failed += 1;
-                        *fates.entry(format!("{fate:?}")).or_default() += 1;
-                    }
-                } else if call > ONLY_BELOW {
-                    break;
+        let all = tried("no call", 0, Rule::any()).0;
+        let mut counted = 0;
+        for calls in Calls::ALL {
+            let is_met = calls
+                .rule(None)
+                .map_or(0, |rule| tried("no call", 0, rule).0);
+            counted += is_met;
+            for way in Way::ALL {
+                let mut nth = 1;
+                let mut step = 1;
+                if is_quick {
+                    step = (all / QUICK_CALLS).max(1);
+                    nth = 1 + (seed + counted + way as u64) % step;
                 }
-                call += step;
+                let mut missed = 0;
+                while is_met > 0 && missed < if is_quick { 1 } else { PAST_THE_END } {
+                    let at = format!("{way:?} {calls:?} {nth}");
+                    let Some(rule) = way.of(calls, nth) else {
+                        break;
+                    };
+                    if only.as_ref().is_some_and(|only| *only != at) {
+                        missed += u64::from(nth > is_met + PAST_THE_END);
+                    } else if is_quick && nth > is_met {
+                        break;
+                    } else {
+                        let (picked, fate) = tried(&at, nth, rule);
+                        missed = if picked == 0 { missed + 1 } else { 0 };
+                        if picked > 0 {
+                            failed += 1;
+                            *fates.entry(format!("{fate:?}")).or_default() += 1;
+                        }
+                    }
+                    nth += step;
+                }
             }
         }
     }
