@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{future, thread};
 
 use crate::disk::{Disk, SimDisk};
@@ -38,15 +39,31 @@ use crate::wal::supply::Supply;
 /// Steps of one schedule.
 const MOST_STEPS: usize = 5000;
 
-fn explore(name: &str, runs: usize, body: impl Fn() + Send + Sync + 'static) {
-    let runs = std::env::var("GODB_SHUTTLE_RUNS").map_or(runs, |runs| runs.parse().unwrap());
+fn runs(default: usize) -> usize {
+    std::env::var("GODB_SHUTTLE_RUNS").map_or(default, |runs| runs.parse().unwrap())
+}
+
+fn explore(name: &str, default: usize, body: impl Fn() + Send + Sync + 'static) {
+    run(name, RandomScheduler::new(runs(default)), body);
+}
+
+/// As [`explore`], but one thread runs until another is let in front of it, at a few points. It comes
+/// to what a coin for each step nearly never does: one thread far ahead of the other.
+fn explore_far_ahead(name: &str, default: usize, body: impl Fn() + Send + Sync + 'static) {
+    run(name, PctScheduler::new(3, runs(default)), body);
+}
+
+fn run(
+    name: &str,
+    scheduler: impl shuttle::scheduler::Scheduler + 'static,
+    body: impl Fn() + Send + Sync + 'static,
+) {
     let mut config = shuttle::Config::new();
     // Whoever misses a wake-up is woken by the next frame of an idle log, after 100 ms of a log
     // thread that finds nothing to do: far more steps than any of this takes.
     config.max_steps = shuttle::MaxSteps::FailAfter(MOST_STEPS);
-    let scheduler = shuttle::scheduler::RandomScheduler::new(runs);
-    shuttle::Runner::new(scheduler, config).run(body);
-    eprintln!("{name}: {runs} schedules");
+    let schedules = shuttle::Runner::new(scheduler, config).run(body);
+    eprintln!("{name}: {schedules} schedules");
 }
 
 fn supply(segment_bytes: u64) -> Arc<Supply> {
@@ -225,7 +242,7 @@ fn who_waits_for_what_was_published_meanwhile_is_ready_or_woken() {
         (Durability::Os, Some(Durability::Full)),
     ] {
         for polled_before in [false, true] {
-            explore("late waiter", 1000, move || {
+            explore_far_ahead("late waiter", 1000, move || {
                 waits_late(level, ack, polled_before);
             });
         }
