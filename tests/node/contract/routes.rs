@@ -9,6 +9,7 @@ use crate::shared::{Fixture, check_error};
 const ROUTES: &[(&str, &[&str])] = &[
     ("/health", &["GET"]),
     ("/openapi.json", &["GET"]),
+    ("/export", &["GET"]),
     ("/collections/{c}", &["POST"]),
     ("/collections/{c}/batch", &["POST", "PATCH"]),
     (

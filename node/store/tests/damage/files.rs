@@ -8,6 +8,7 @@ use godb_store::disk::sim::{Image, LossVariant};
 use godb_store::disk::{Disk, SimDisk};
 use godb_store::{Durability, StoreError};
 
+use crate::alone;
 use crate::harness::{Draw, batch, key, on, open_with, put, rounds, small};
 use crate::oracle::{Oracle, Promised, contents, value};
 
@@ -147,6 +148,7 @@ fn flip(crashed: &Crashed, files: &[PathBuf], flips: usize, seed: u64) -> (usize
 
 #[test]
 fn a_flipped_bit_is_named_or_changes_nothing() {
+    let _alone = alone();
     let (_, seed) = rounds();
     let crashed = crashed(true);
     let manifest = crashed.files("/volume/data", "MANIFEST");
@@ -167,6 +169,7 @@ fn a_flipped_bit_is_named_or_changes_nothing() {
 
 #[test]
 fn only_the_last_group_without_its_proof_may_be_taken_for_a_torn_tail() {
+    let _alone = alone();
     for proven in [false, true] {
         let crashed = crashed(proven);
         let last = *crashed.oracle.ids().last().unwrap();
@@ -204,6 +207,7 @@ fn only_the_last_group_without_its_proof_may_be_taken_for_a_torn_tail() {
 
 #[test]
 fn truncated_and_grown_files_are_named_or_change_nothing() {
+    let _alone = alone();
     let crashed = crashed(true);
     let files = [
         ("/volume/data", "MANIFEST"),
@@ -251,6 +255,7 @@ fn truncated_and_grown_files_are_named_or_change_nothing() {
 
 #[test]
 fn missing_exchanged_and_stale_files_are_named_or_change_nothing() {
+    let _alone = alone();
     let crashed = crashed(true);
     let files = [
         ("/volume/data", "MANIFEST"),
@@ -285,6 +290,7 @@ fn missing_exchanged_and_stale_files_are_named_or_change_nothing() {
 
 #[test]
 fn directories_of_two_stores_are_not_mixed_and_nothing_of_either_is_lost() {
+    let _alone = alone();
     for (level, with_tables) in [
         (Durability::None, false),
         (Durability::Os, false),

@@ -17,5 +17,14 @@ mod harness;
 mod oracle;
 mod sweep;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 #[global_allocator]
 static ALLOCATED: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// The allocator counts what the whole process holds, so that one test at a time may run.
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

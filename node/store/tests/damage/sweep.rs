@@ -12,10 +12,10 @@ use godb_store::disk::sim::LossVariant;
 use godb_store::disk::{Disk, SimDisk};
 use godb_store::{Durability, Repair, StoreError, verify};
 
-use crate::ALLOCATED;
 use crate::files::{Crashed, bytes_in_use, crashed};
 use crate::harness::{Draw, on, open_with, small};
 use crate::oracle::contents;
+use crate::{ALLOCATED, alone};
 
 /// Bytes that damage may cost on top of what a sound store needs.
 const MORE_BYTES: usize = 4 << 20;
@@ -241,6 +241,7 @@ fn repair(disk: &SimDisk, what: &str) -> bool {
 
 #[test]
 fn damage_is_never_silent_never_a_panic_never_a_huge_allocation() {
+    let _alone = alone();
     let crashed = Arc::new(crashed(true));
     let cases = number("GODB_DAMAGE_CASES", 900);
     let seed = number("GODB_DAMAGE_SEED", 20_263);
