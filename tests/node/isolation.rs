@@ -19,6 +19,8 @@ const SESSIONS: usize = 8;
 const REQUESTS: u64 = 2500;
 /// The same where documents are large.
 const LARGE_REQUESTS: u64 = 500;
+/// Times that what happens beside the sessions is done, however fast or slow they are.
+const LEAST_TICKS: u64 = 4;
 /// Of the readers between kills.
 const OBSERVER: usize = SESSIONS;
 /// Long before that, the sessions hang.
@@ -54,7 +56,7 @@ fn load(
             scope.spawn(move || session.run(run, client));
         }
         for tick in 0.. {
-            if run.answered.load(Ordering::Relaxed) >= target {
+            if tick >= LEAST_TICKS && run.answered.load(Ordering::Relaxed) >= target {
                 break;
             }
             assert!(Instant::now() < deadline, "no progress\n{}", node.log());

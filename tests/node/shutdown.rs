@@ -12,6 +12,11 @@ use crate::load;
 /// Longer than any of the defaults: grace, drain and checkpoint end within 8 s.
 const SOON: Duration = Duration::from_secs(20);
 
+/// Answered before the stop, however busy the machine is.
+const LEAST_REQUESTS: f64 = 100.0;
+/// Long before that, the load hangs.
+const LOADED_WITHIN: Duration = Duration::from_secs(120);
+
 /// Starts, loads, stops by `stop`, starts again, compares.
 /// Returns what answers were broken off.
 fn stop_under_load(options: &NodeOptions, stop: impl Fn(&mut Node)) -> Vec<String> {
@@ -27,6 +32,11 @@ fn stop_under_load(options: &NodeOptions, stop: impl Fn(&mut Node)) -> Vec<Strin
             scope.spawn(move || writer.run(address, done));
         }
         std::thread::sleep(Duration::from_millis(400));
+        let deadline = Instant::now() + LOADED_WITHIN;
+        while node.metric("godb_http_requests_total") < LEAST_REQUESTS {
+            assert!(Instant::now() < deadline, "no load\n{}", node.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
         stop(&mut node);
         done.store(true, Ordering::Relaxed);
     });
