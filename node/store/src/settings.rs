@@ -93,7 +93,8 @@ pub struct Settings {
 /// Who writes and syncs the log at `os` and `full`. What is promised is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhoSyncs {
-    /// A committer where a sync is short, as a moving average tells, else the log thread.
+    /// A committer where a sync is short, as a moving average tells, and few commit at once; else
+    /// the log thread.
     #[default]
     Adaptive,
     /// The log thread, always.

@@ -2,16 +2,17 @@
 //!
 //! A hop to the log thread and back costs two switches of threads and, with many waiters, a queue
 //! that all threads share; where a sync is as short as that, the committer does it himself. It then
-//! sits in the sync, and so do the reads that the same thread would serve. So at `full` it depends on
-//! the moving average of a sync, in both directions; at `os`, where a group costs one write, it is
-//! always a committer, but a sync or a change of segments on a slow disk is left to the log thread.
+//! sits in the sync, and so do the reads and commits that the same thread would serve. So at `full` it
+//! depends on the moving average of a sync, and on how many commits there are to go on with meanwhile;
+//! in both directions. At `os`, where a group costs one write, it is always a committer, but a sync or a
+//! change of segments on a slow disk is left to the log thread.
 //!
 //! One of those who wait for a group *claims* it. A claim stands for what is in the buffer, so it ends
 //! when that is taken, by whomever. There is at most one, and never one on an empty buffer; whoever
 //! drops his claim hands the group to the log thread. What may be shown is decided in `publish` and
 //! nowhere else, and everything runs under the log's lock, whoever holds it.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -21,19 +22,28 @@ use crate::sync::{Mutex, lock};
 use crate::txn::commit::{LogState, Pipeline};
 use crate::txn::publish::SyncBy;
 
-/// A sync this short is done by committers…
+/// A sync this short is done by committers, however many there are…
+const INSTANT: Duration = Duration::from_micros(70);
+/// …until the average exceeds this.
+const NO_LONGER_INSTANT: Duration = Duration::from_micros(90);
+/// One this short is done by committers who are few…
 const FAST: Duration = Duration::from_micros(150);
 /// …until the average exceeds this.
 const SLOW: Duration = Duration::from_micros(250);
+
+/// So many transactions on their way are a crowd, until they are this few again.
+const CROWD: u64 = 20;
+const NO_LONGER_A_CROWD: u64 = 14;
 /// One sync counts as at most this, so that a single late one does not change who syncs.
 const MOST: Duration = Duration::from_micros(1000);
 
 /// Who gathers for longer than this leaves the processor to others.
 const WORTH_A_SLEEP: Duration = Duration::from_micros(200);
 
-/// Whether the committer's thread may stand still for a sync.
+/// For whom a committer's thread may stand still for a sync: for nobody, for a few, for anybody.
 const SYNC_IS_SLOW: u8 = 0;
 const SYNC_IS_FAST: u8 = 1;
+const SYNC_IS_INSTANT: u8 = 2;
 
 /// Names a claim. Zero is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +52,9 @@ pub(crate) struct Claim(u64);
 /// See the module.
 pub(crate) struct Syncer {
     who: WhoSyncs,
-    fast: AtomicU8,
+    pace: AtomicU8,
     average_nanos: AtomicU64,
+    crowded: AtomicBool,
     /// Transactions on their way when the last group was acknowledged, itself included.
     in_flight: AtomicU64,
     /// The standing claim; changed inside the section only.
@@ -57,8 +68,9 @@ impl Syncer {
     pub(crate) fn new(who: WhoSyncs) -> Self {
         Self {
             who,
-            fast: AtomicU8::new(SYNC_IS_SLOW),
+            pace: AtomicU8::new(SYNC_IS_SLOW),
             average_nanos: AtomicU64::new(0),
+            crowded: AtomicBool::new(false),
             in_flight: AtomicU64::new(0),
             claim: AtomicU64::new(0),
             claims: AtomicU64::new(0),
@@ -80,7 +92,11 @@ impl Syncer {
         match self.who {
             WhoSyncs::LogThread => false,
             WhoSyncs::Committer => true,
-            WhoSyncs::Adaptive => self.fast.load(Ordering::Relaxed) == SYNC_IS_FAST,
+            WhoSyncs::Adaptive => match self.pace.load(Ordering::Relaxed) {
+                SYNC_IS_INSTANT => true,
+                SYNC_IS_FAST => !self.crowded.load(Ordering::Relaxed),
+                _ => false,
+            },
         }
     }
 
@@ -92,12 +108,11 @@ impl Syncer {
             before => before - before / 8 + nanos / 8,
         };
         self.average_nanos.store(average, Ordering::Relaxed);
-        let average = Duration::from_nanos(average);
-        if average < FAST {
-            self.fast.store(SYNC_IS_FAST, Ordering::Relaxed);
-        } else if average > SLOW {
-            self.fast.store(SYNC_IS_SLOW, Ordering::Relaxed);
-        }
+        let pace = pace(
+            self.pace.load(Ordering::Relaxed),
+            Duration::from_nanos(average),
+        );
+        self.pace.store(pace, Ordering::Relaxed);
     }
 
     /// The group was taken. Called inside the section: the claim on it ends.
@@ -108,6 +123,12 @@ impl Syncer {
     /// So many transactions are on their way, those that are acknowledged now included.
     pub(crate) fn in_flight(&self, transactions: u64) {
         self.in_flight.store(transactions, Ordering::Relaxed);
+        let crowded = if self.crowded.load(Ordering::Relaxed) {
+            transactions >= NO_LONGER_A_CROWD
+        } else {
+            transactions >= CROWD
+        };
+        self.crowded.store(crowded, Ordering::Relaxed);
     }
 
     /// How many transactions are worth waiting for, and how long at most: most of those that were
@@ -151,6 +172,20 @@ impl Syncer {
             return None;
         }
         lock(&self.claimant).take().map(|(_, waker)| waker)
+    }
+}
+
+/// What to make of syncs that take this long on average, after `before` was made of them.
+fn pace(before: u8, average: Duration) -> u8 {
+    let was_instant = before == SYNC_IS_INSTANT;
+    if average < INSTANT || (was_instant && average < NO_LONGER_INSTANT) {
+        SYNC_IS_INSTANT
+    } else if average < FAST {
+        SYNC_IS_FAST
+    } else if average > SLOW {
+        SYNC_IS_SLOW
+    } else {
+        before.min(SYNC_IS_FAST)
     }
 }
 
@@ -254,6 +289,33 @@ mod tests {
         for level in [Durability::None, Durability::Memory] {
             assert!(!syncer.by_committer(level));
         }
+    }
+
+    #[test]
+    fn a_crowd_leaves_its_syncs_to_the_log_thread_unless_they_are_instant() {
+        let syncer = Syncer::new(WhoSyncs::Adaptive);
+        let sync =
+            |micros: u64| (0..100).for_each(|_| syncer.synced(Duration::from_micros(micros)));
+        let by_committer = |transactions| {
+            syncer.in_flight(transactions);
+            syncer.by_committer(Durability::Full)
+        };
+        sync(140);
+        assert!(by_committer(8));
+        assert!(!by_committer(64));
+        assert!(!by_committer(CROWD - 1), "it does not swing");
+        assert!(by_committer(8));
+        sync(200);
+        assert!(by_committer(8), "no longer so fast, and not slow yet");
+        assert!(!by_committer(64));
+        sync(60);
+        assert!(by_committer(64));
+        sync(80);
+        assert!(by_committer(64), "it does not swing");
+        sync(140);
+        assert!(!by_committer(64));
+        sync(300);
+        assert!(!by_committer(1));
     }
 
     #[test]
