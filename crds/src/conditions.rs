@@ -16,6 +16,11 @@ pub const UPDATE_PENDING: &str = "UpdatePending";
 pub const STORAGE_RESIZING: &str = "StorageResizing";
 /// `spec.paused` is set.
 pub const RECONCILIATION_PAUSED: &str = "ReconciliationPaused";
+/// Of a snapshot: it is there and was read back.
+pub const SUCCEEDED: &str = "Succeeded";
+
+/// Of a schedule: snapshots are made at their times.
+pub const SCHEDULED: &str = "Scheduled";
 
 /// Reasons.
 pub mod reason {
@@ -61,4 +66,34 @@ pub mod reason {
     pub const LARGER_THAN_SPEC: &str = "LargerThanSpec";
     /// `spec.paused` is set.
     pub const PAUSED: &str = "Paused";
+    /// The object waits for its instance.
+    pub const WAITING: &str = "Waiting";
+    /// It is under way.
+    pub const UNDER_WAY: &str = "UnderWay";
+    /// `spec.suspend` is set.
+    pub const SUSPENDED: &str = "Suspended";
+    /// A phase took longer than it may.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// The node restarted while it made a cut, and has none.
+    pub const NODE_RESTARTED: &str = "NodeRestarted";
+    /// The node refused the cut; the message is its answer.
+    pub const CUT_REFUSED: &str = "CutRefused";
+    /// The node dropped the cut before it was carried.
+    pub const CUT_DROPPED: &str = "CutDropped";
+    /// Another snapshot is being written to the target.
+    pub const WAITS_FOR_TARGET: &str = "WaitsForTarget";
+    /// The Job that copies it failed; the message is its last word.
+    pub const CARRY_FAILED: &str = "CarryFailed";
+    /// The copy is not what was cut; the message is the last word of the Job that read it.
+    pub const VERIFY_FAILED: &str = "VerifyFailed";
+    /// A restore holds the instance.
+    pub const RESTORING: &str = "Restoring";
+    /// The Job of a restore failed; the message is its last word.
+    pub const RESTORE_FAILED: &str = "RestoreFailed";
+    /// The restore does not hold the instance any more.
+    pub const LOCK_LOST: &str = "LockLost";
+    /// The instance was deleted, or another one has its name now.
+    pub const INSTANCE_GONE: &str = "InstanceGone";
+    /// The spec cannot be carried out.
+    pub const SPEC_INVALID: &str = "SpecInvalid";
 }

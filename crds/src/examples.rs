@@ -1,4 +1,4 @@
-//! Instances to begin with. They are built from the types, so they cannot be out of date.
+//! Objects to begin with. They are built from the types, so they cannot be out of date.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -6,6 +6,14 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::instance::{
     DeletionPolicy, Durability, EngineSpec, GoDbInstance, GoDbInstanceSpec, StorageSpec,
     WalStorageSpec,
+};
+use crate::restore::{GoDbRestore, GoDbRestoreSpec, RestoreSource};
+use crate::schedule::{
+    ConcurrencyPolicy, GoDbSnapshotSchedule, GoDbSnapshotScheduleSpec, RetentionSpec,
+    SnapshotTemplate,
+};
+use crate::snapshot::{
+    ClaimTarget, GoDbSnapshot, GoDbSnapshotSpec, InstanceVolumeTarget, SnapshotTarget,
 };
 
 fn spec(size: &str) -> GoDbInstanceSpec {
@@ -71,4 +79,73 @@ pub fn instances() -> Vec<(&'static str, GoDbInstance)> {
         ("small", small("people", "1Gi")),
         ("durable", GoDbInstance::new("orders", careful)),
     ]
+}
+
+/// A snapshot of an instance, on its own volume or on a claim.
+#[must_use]
+pub fn snapshot(name: &str, instance: &str, claim: Option<&str>) -> GoDbSnapshot {
+    let spec = GoDbSnapshotSpec {
+        instance: instance.to_owned(),
+        target: SnapshotTarget {
+            instance_volume: claim.is_none().then_some(InstanceVolumeTarget {}),
+            claim: claim.map(|name| ClaimTarget {
+                name: name.to_owned(),
+            }),
+        },
+        deletion_policy: DeletionPolicy::Delete,
+        resources: None,
+    };
+    GoDbSnapshot::new(name, spec)
+}
+
+/// Snapshots of an instance every night at three, on a claim.
+#[must_use]
+pub fn schedule(name: &str, instance: &str, claim: &str) -> GoDbSnapshotSchedule {
+    let spec = GoDbSnapshotScheduleSpec {
+        schedule: "0 3 * * *".to_owned(),
+        suspend: false,
+        concurrency_policy: ConcurrencyPolicy::Forbid,
+        retention: RetentionSpec::default(),
+        template: SnapshotTemplate {
+            instance: instance.to_owned(),
+            target: snapshot(name, instance, Some(claim)).spec.target,
+            deletion_policy: DeletionPolicy::Delete,
+            resources: None,
+        },
+    };
+    GoDbSnapshotSchedule::new(name, spec)
+}
+
+/// An instance brought back to a snapshot.
+#[must_use]
+pub fn restore(name: &str, instance: &str, snapshot: &str) -> GoDbRestore {
+    let spec = GoDbRestoreSpec {
+        instance: instance.to_owned(),
+        source: RestoreSource {
+            snapshot: Some(snapshot.to_owned()),
+            location: None,
+        },
+        resources: None,
+    };
+    GoDbRestore::new(name, spec)
+}
+
+/// Every example: its name and its YAML.
+///
+/// # Errors
+/// A type that has no YAML form.
+pub fn all() -> Result<Vec<(&'static str, String)>, serde_yaml::Error> {
+    let mut texts = Vec::new();
+    for (name, instance) in instances() {
+        texts.push((name, serde_yaml::to_string(&instance)?));
+    }
+    let before = snapshot("people-before-import", "people", None);
+    texts.push(("snapshot", serde_yaml::to_string(&before)?));
+    let carried = snapshot("people-monday", "people", Some("backups"));
+    texts.push(("snapshot-claim", serde_yaml::to_string(&carried)?));
+    let nightly = schedule("people-nightly", "people", "backups");
+    texts.push(("schedule", serde_yaml::to_string(&nightly)?));
+    let undo = restore("people-undo-import", "people", "people-before-import");
+    texts.push(("restore", serde_yaml::to_string(&undo)?));
+    Ok(texts)
 }

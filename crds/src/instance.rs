@@ -482,6 +482,18 @@ pub struct GoDbInstanceStatus {
     /// Settings that the node said are in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineStatus>,
+    /// The restore that holds the instance: no pod runs until it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+}
+
+/// What holds an instance.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+pub struct Operation {
+    /// Name of the GoDbRestore.
+    pub restore: String,
+    /// Its UID.
+    pub uid: String,
 }
 
 /// The volumes as they are.

@@ -8,11 +8,17 @@ pub mod conditions;
 pub mod examples;
 pub mod instance;
 pub mod quantity;
+pub mod restore;
+pub mod schedule;
+pub mod snapshot;
 
 pub use instance::{
     DeletionPolicy, Durability, EngineSpec, EngineStatus, GoDbInstance, GoDbInstanceSpec,
     GoDbInstanceStatus, LogFormat, LogLevel, StorageSpec,
 };
+pub use restore::{GoDbRestore, GoDbRestoreSpec, GoDbRestoreStatus};
+pub use schedule::{GoDbSnapshotSchedule, GoDbSnapshotScheduleSpec, GoDbSnapshotScheduleStatus};
+pub use snapshot::{GoDbSnapshot, GoDbSnapshotSpec, GoDbSnapshotStatus};
 
 /// The API group of all kinds.
 pub const GROUP: &str = "godb.dev";
@@ -23,19 +29,23 @@ pub const GROUP: &str = "godb.dev";
 /// A type that has no YAML form.
 pub fn generated() -> Result<Vec<(String, String)>, serde_yaml::Error> {
     use kube::CustomResourceExt;
-    let crd = format!(
-        "# Generated from the types in crds/src. Change those, then run `make generate`.\n{}",
-        serde_yaml::to_string(&GoDbInstance::crd())?
-    );
-    let mut files = vec![
-        ("crds/yaml/godbinstances.yaml".to_owned(), crd.clone()),
-        ("charts/godb/files/crds/godbinstances.yaml".to_owned(), crd),
-    ];
-    for (name, instance) in examples::instances() {
-        files.push((
-            format!("crds/examples/{name}.yaml"),
-            serde_yaml::to_string(&instance)?,
-        ));
+    let mut files = Vec::new();
+    for (plural, definition) in [
+        ("godbinstances", GoDbInstance::crd()),
+        ("godbrestores", GoDbRestore::crd()),
+        ("godbsnapshots", GoDbSnapshot::crd()),
+        ("godbsnapshotschedules", GoDbSnapshotSchedule::crd()),
+    ] {
+        let text = format!(
+            "# Generated from the types in crds/src. Change those, then run `make generate`.\n{}",
+            serde_yaml::to_string(&definition)?
+        );
+        for folder in ["crds/yaml", "charts/godb/files/crds"] {
+            files.push((format!("{folder}/{plural}.yaml"), text.clone()));
+        }
+    }
+    for (name, text) in examples::all()? {
+        files.push((format!("crds/examples/{name}.yaml"), text));
     }
     Ok(files)
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use godb_crds::GoDbInstance;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 
@@ -36,6 +35,8 @@ pub struct Context {
     pub health: Health,
     /// What was refused lately.
     pub refusals: Refusals,
+    /// Held while it is decided whose turn at a claim it is.
+    pub turn: tokio::sync::Mutex<()>,
     reporter: Reporter,
     said: Mutex<HashMap<(String, &'static str), String>>,
 }
@@ -54,19 +55,20 @@ impl Context {
             metrics,
             health: Health::default(),
             refusals: Refusals::default(),
+            turn: tokio::sync::Mutex::default(),
             said: Mutex::default(),
         }
     }
 
     /// Publishes an event, once for each message: what lasts is said once.
-    pub async fn say(
+    pub async fn say<K: Resource<DynamicType = ()>>(
         &self,
-        instance: &GoDbInstance,
+        object: &K,
         type_: EventType,
         reason: &'static str,
         message: String,
     ) {
-        let key = (instance.uid().unwrap_or_default(), reason);
+        let key = (object.uid().unwrap_or_default(), reason);
         {
             let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
             if said.get(&key) == Some(&message) {
@@ -77,14 +79,14 @@ impl Context {
             }
             said.insert(key, message.clone());
         }
-        self.publish(instance, type_, reason, message).await;
+        self.publish(object, type_, reason, message).await;
     }
 
     /// Publishes an event. One that is lost is only logged: it is for people, and the condition
     /// says the same.
-    pub async fn publish(
+    pub async fn publish<K: Resource<DynamicType = ()>>(
         &self,
-        instance: &GoDbInstance,
+        object: &K,
         type_: EventType,
         reason: &str,
         message: String,
@@ -97,7 +99,7 @@ impl Context {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        let about = instance.object_ref(&());
+        let about = object.object_ref(&());
         // One that lives longer would count a second event of this reason, and keep the text of the
         // first.
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());

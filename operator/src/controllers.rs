@@ -5,20 +5,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use godb_crds::GoDbInstance;
+use godb_crds::{GoDbInstance, GoDbRestore, GoDbSnapshot, GoDbSnapshotSchedule};
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 
 use crate::api_client::WATCH_SECONDS;
 use crate::context::Context;
 use crate::error::{Error, Retry};
 use crate::instance;
 use crate::names;
+use crate::restore;
+use crate::schedule;
+use crate::snapshot;
 
 /// Reconciles at once.
 const CONCURRENCY: u16 = 8;
@@ -39,6 +44,42 @@ where
     }
 }
 
+/// The object that a label of another one names.
+fn labelled_with<K, T>(label: &str, object: &K) -> Option<ObjectRef<DeserializeGuard<T>>>
+where
+    K: Resource,
+    T: Resource<DynamicType = ()>,
+{
+    let name = object.meta().labels.as_ref()?.get(label)?;
+    let namespace = object.meta().namespace.as_ref()?;
+    Some(ObjectRef::new(name).within(namespace))
+}
+
+/// Runs until `stop` resolves and what was begun has ended.
+pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    let (tell, told) = tokio::sync::watch::channel(false);
+    let stopping = || {
+        let mut told = told.clone();
+        async move {
+            // Gone or true: both are the end.
+            let _ = told.wait_for(|stop| *stop).await;
+        }
+    };
+    let all = async {
+        tokio::join!(
+            instances(Arc::clone(&context), stopping()),
+            snapshots(Arc::clone(&context), stopping()),
+            schedules(Arc::clone(&context), stopping()),
+            restores(Arc::clone(&context), stopping()),
+        )
+    };
+    let stop = async {
+        stop.await;
+        let _ = tell.send(true);
+    };
+    tokio::join!(all, stop);
+}
+
 /// The instance that a labelled object belongs to.
 fn owner<K: Resource>(object: &K) -> Option<ObjectRef<DeserializeGuard<GoDbInstance>>> {
     let labels = object.meta().labels.as_ref()?;
@@ -47,26 +88,22 @@ fn owner<K: Resource>(object: &K) -> Option<ObjectRef<DeserializeGuard<GoDbInsta
     Some(ObjectRef::new(name).within(namespace))
 }
 
-/// Runs until `stop` resolves and what was begun has ended.
-pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+fn watch() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+async fn instances(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let instances: Api<DeserializeGuard<GoDbInstance>> = api(&context);
-    let watch = || watcher::Config::default().timeout(WATCH_SECONDS);
     let labelled = || watch().labels(&names::watched_labels());
     // Of children only what changed matters, not what is in them: each is read when it is compared.
-    let failures = Arc::new(Failures::default());
-    let of_errors = Arc::clone(&failures);
     let controller = Controller::new(instances, watch());
     let known = controller.store();
     context.metrics.look_at_phases(move || {
         let known = known.state();
         known.iter().map(|object| phase(object)).collect()
     });
-    controller
-        .with_config(
-            Config::default()
-                .concurrency(CONCURRENCY)
-                .debounce(DEBOUNCE),
-        )
+    let controller = controller
+        .with_config(settings())
         .watches(
             api::<PartialObjectMeta<StatefulSet>>(&context),
             labelled(),
@@ -95,25 +132,95 @@ pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + Send + 
             labelled(),
             |o| owner(&o),
         )
-        .graceful_shutdown_on(stop)
+        .graceful_shutdown_on(stop);
+    drive("GoDbInstance", controller, context, instance::reconcile).await;
+}
+
+async fn snapshots(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    let watched: Api<DeserializeGuard<GoDbSnapshot>> = api(&context);
+    let jobs = watch().labels(&names::watched_jobs());
+    let controller = Controller::new(watched, watch())
+        .with_config(settings())
+        .watches(api::<PartialObjectMeta<Job>>(&context), jobs, |job| {
+            labelled_with(names::SNAPSHOT_LABEL, &job)
+        })
+        .graceful_shutdown_on(stop);
+    drive("GoDbSnapshot", controller, context, snapshot::reconcile).await;
+}
+
+async fn schedules(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    let watched: Api<DeserializeGuard<GoDbSnapshotSchedule>> = api(&context);
+    let children = watch().labels(names::SCHEDULE_LABEL);
+    let controller = Controller::new(watched, watch())
+        .with_config(settings())
+        .watches(
+            api::<PartialObjectMeta<GoDbSnapshot>>(&context),
+            children,
+            |child| labelled_with(names::SCHEDULE_LABEL, &child),
+        )
+        .graceful_shutdown_on(stop);
+    drive(
+        "GoDbSnapshotSchedule",
+        controller,
+        context,
+        schedule::reconcile,
+    )
+    .await;
+}
+
+async fn restores(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    let watched: Api<DeserializeGuard<GoDbRestore>> = api(&context);
+    let jobs = watch().labels(&names::watched_jobs());
+    let controller = Controller::new(watched, watch())
+        .with_config(settings())
+        .watches(api::<PartialObjectMeta<Job>>(&context), jobs, |job| {
+            labelled_with(names::RESTORE_LABEL, &job)
+        })
+        .graceful_shutdown_on(stop);
+    drive("GoDbRestore", controller, context, restore::reconcile).await;
+}
+
+fn settings() -> Config {
+    Config::default()
+        .concurrency(CONCURRENCY)
+        .debounce(DEBOUNCE)
+}
+
+/// Runs the controller of a kind, counting, with pauses after errors.
+async fn drive<K, R>(
+    kind: &'static str,
+    controller: Controller<DeserializeGuard<K>>,
+    context: Arc<Context>,
+    reconcile: impl Fn(Arc<DeserializeGuard<K>>, Arc<Context>) -> R + Copy + Send + Sync + 'static,
+) where
+    K: Resource<DynamicType = ()>
+        + DeserializeOwned
+        + Clone
+        + Send
+        + Sync
+        + std::fmt::Debug
+        + 'static,
+    R: Future<Output = Result<Action, Error>> + Send + 'static,
+{
+    let failures = Arc::new(Failures::default());
+    let of_errors = Arc::clone(&failures);
+    controller
         .run(
             move |object, context: Arc<Context>| {
                 let failures = Arc::clone(&failures);
                 async move {
                     let began = Instant::now();
-                    let name = key(&object);
-                    let outcome = Box::pin(instance::reconcile(object, Arc::clone(&context))).await;
+                    let name = key(&*object);
+                    let outcome = Box::pin(reconcile(object, Arc::clone(&context))).await;
                     let seconds = began.elapsed().as_secs_f64();
-                    context
-                        .metrics
-                        .reconciled("GoDbInstance", outcome.is_ok(), seconds);
+                    context.metrics.reconciled(kind, outcome.is_ok(), seconds);
                     if outcome.is_ok() {
                         failures.forget(&name);
                     }
                     outcome
                 }
             },
-            move |object, error, _| policy(&of_errors, &key(&object), error),
+            move |object, error, _| policy(&of_errors, &key(&*object), error),
             context,
         )
         .for_each(|outcome| async move {
@@ -132,11 +239,11 @@ fn phase(object: &DeserializeGuard<GoDbInstance>) -> String {
         .unwrap_or_default()
 }
 
-fn key(object: &DeserializeGuard<GoDbInstance>) -> String {
+fn key<K: Resource>(object: &K) -> String {
     format!(
         "{}/{}",
         object.meta().namespace.as_deref().unwrap_or_default(),
-        object.name_any()
+        object.meta().name.as_deref().unwrap_or_default()
     )
 }
 
@@ -169,7 +276,7 @@ fn policy(failures: &Failures, name: &str, error: &Error) -> Action {
         Retry::Look(after) => after,
         Retry::Backoff => failures.next_pause(name),
     };
-    tracing::warn!(instance = name, %error, retry_in = ?pause, "a reconcile failed");
+    tracing::warn!(object = name, %error, retry_in = ?pause, "a reconcile failed");
     Action::requeue(pause)
 }
 

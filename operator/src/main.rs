@@ -1,6 +1,7 @@
 //! The godb operator: keeps GoDbInstances as their specs say.
 
 mod api_client;
+mod conditions;
 mod context;
 mod controllers;
 mod difference;
@@ -13,8 +14,11 @@ mod names;
 mod node_client;
 mod options;
 mod refusals;
+mod restore;
+mod schedule;
 mod server;
 mod smoke;
+mod snapshot;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

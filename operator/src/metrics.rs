@@ -18,6 +18,14 @@ type LookAtPhases = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 /// Bounds of the duration of a reconcile, in seconds.
 const BUCKETS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
+/// Kinds that are reconciled.
+const KINDS: [&str; 4] = [
+    "GoDbInstance",
+    "GoDbRestore",
+    "GoDbSnapshot",
+    "GoDbSnapshotSchedule",
+];
+
 /// See the module. Clones share the values.
 #[derive(Clone)]
 pub struct Metrics {
@@ -75,10 +83,12 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        for outcome in ["success", "error"] {
-            reconciles.with_label_values(&["GoDbInstance", outcome]);
+        for kind in KINDS {
+            for outcome in ["success", "error"] {
+                reconciles.with_label_values(&[kind, outcome]);
+            }
+            duration.with_label_values(&[kind]);
         }
-        duration.with_label_values(&["GoDbInstance"]);
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(writes.clone()))?;

@@ -20,6 +20,9 @@ pub const INPUTS: &str = "godb.dev/template-inputs";
 pub const TEMPLATE: &str = "godb.dev/template-hash";
 /// On the ConfigMap while the StatefulSet is made again: the pod template to make it with.
 pub const KEPT_TEMPLATE: &str = "godb.dev/kept-template";
+/// On a snapshot whose data goes with the object: it is removed first. On a restore: the instance is
+/// given back first.
+pub const FINALIZER: &str = "godb.dev/snapshot";
 /// Port of documents.
 pub const HTTP_PORT: i32 = 8080;
 /// Port of administration.
@@ -83,6 +86,30 @@ pub fn selector(instance: &str) -> BTreeMap<String, String> {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into()
+}
+
+/// On a snapshot of a schedule: the name of that.
+pub const SCHEDULE_LABEL: &str = "godb.dev/schedule";
+/// On what works on a restore: its name.
+pub const RESTORE_LABEL: &str = "godb.dev/restore";
+/// On what works on a snapshot: its name.
+pub const SNAPSHOT_LABEL: &str = "godb.dev/snapshot";
+
+/// Labels of what works on a snapshot. No Service of an instance finds its pods.
+pub fn snapshot_labels(snapshot: &str, release: &str) -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", "godb-snapshot"),
+        ("app.kubernetes.io/managed-by", MANAGER),
+        (OPERATOR_LABEL, release),
+        (SNAPSHOT_LABEL, snapshot),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// Watches of Jobs ask for these.
+pub fn watched_jobs() -> String {
+    format!("app.kubernetes.io/name=godb-snapshot,app.kubernetes.io/managed-by={MANAGER}")
 }
 
 /// Labels of an instance's children.

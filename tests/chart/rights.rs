@@ -50,11 +50,18 @@ fn named(objects: &[Value], wanted: &str) -> Vec<Value> {
     objects.iter().filter(of_role).cloned().collect()
 }
 
-const OPERATOR: [(&str, &str); 13] = [
+const OPERATOR: [(&str, &str); 20] = [
     ("godb.dev/godbinstances", "get list watch"),
+    ("godb.dev/godbrestores", "get list watch patch"),
+    ("godb.dev/godbrestores/status", "get patch"),
+    ("godb.dev/godbsnapshots", "get list watch create patch delete"),
+    ("godb.dev/godbsnapshotschedules", "get list watch"),
+    ("godb.dev/godbsnapshotschedules/status", "get patch"),
+    ("godb.dev/godbsnapshots/status", "get patch"),
     ("godb.dev/godbinstances/status", "get patch"),
     ("godb.dev/godbinstances/finalizers", "update"),
     ("apps/statefulsets", "get list watch create patch delete"),
+    ("batch/jobs", "get list watch create delete"),
     ("/services", "get list watch create patch delete"),
     ("/configmaps", "get list watch create patch delete"),
     ("/serviceaccounts", "get list watch create patch delete"),

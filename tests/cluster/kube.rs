@@ -24,6 +24,9 @@ const KINDS: &[(&str, &str)] = &[
     ("deployments", "/apis/apps/v1"),
     ("leases", "/apis/coordination.k8s.io/v1"),
     ("godbinstances", "/apis/godb.dev/v1alpha1"),
+    ("godbrestores", "/apis/godb.dev/v1alpha1"),
+    ("godbsnapshots", "/apis/godb.dev/v1alpha1"),
+    ("godbsnapshotschedules", "/apis/godb.dev/v1alpha1"),
 ];
 
 /// How often a condition is looked at.

@@ -32,6 +32,7 @@ mod quiet;
 mod readme;
 mod recovery;
 mod settings;
+mod snapshots;
 mod stopped;
 mod upgrades;
 mod volumes;

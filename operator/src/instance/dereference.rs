@@ -37,7 +37,8 @@ pub struct Observed {
     pub warning: Option<String>,
 }
 
-async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>>
+/// An object, if it is there.
+pub async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>>
 where
     K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
         + Clone

@@ -16,7 +16,8 @@ pub mod fixture;
 use std::sync::Arc;
 use std::time::Duration;
 
-use godb_crds::GoDbInstance;
+use godb_crds::{GoDbInstance, GoDbInstanceStatus};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
@@ -133,7 +134,7 @@ async fn carry_out(
         let resources = build::build(valid);
         apply::apply(&writer, valid, observed, &resources).await?
     };
-    let outcome = match (node_address(observed), token) {
+    let outcome = match (observed.pod.as_ref().and_then(node_address), token) {
         (Some(address), Some(token)) if !valid.spec.stopped => {
             if paused {
                 settings::look(&address, &token, &valid.live).await
@@ -147,8 +148,7 @@ async fn carry_out(
 }
 
 /// Where the node's admin port is, once its container runs.
-fn node_address(observed: &Observed) -> Option<String> {
-    let pod = observed.pod.as_ref()?;
+pub fn node_address(pod: &Pod) -> Option<String> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
@@ -194,7 +194,7 @@ fn next(valid: &Valid, observed: &Observed, applied: &Applied, outcome: &Outcome
         _ if applied.again => Duration::from_millis(100),
         _ if applied.resize_refused.is_some() => LOOK,
         Outcome::Refused(_) => LOOK,
-        _ if valid.spec.stopped => RESYNC,
+        _ if valid.spec.stopped || valid.held_by.is_some() => RESYNC,
         Outcome::Unknown(_) => STARTING,
         _ if !ready => LOOK,
         _ => RESYNC,
@@ -214,7 +214,8 @@ async fn write_status(
     }
     let name = instance.name_any();
     let namespace = instance.namespace().unwrap_or_default();
-    let patch = json!({"status": wanted});
+    // Who holds it is not ours to write: what we read may be what was, and not what is.
+    let patch = json!({"status": GoDbInstanceStatus { operation: None, ..wanted.clone() }});
     context.metrics.wrote("GoDbInstance status");
     Api::<GoDbInstance>::namespaced(context.client.clone(), &namespace)
         .patch_status(

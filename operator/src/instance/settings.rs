@@ -63,9 +63,9 @@ pub async fn apply(address: &str, token: &str, wanted: &LiveSettings) -> Outcome
                 Outcome::Refused(format!("the node kept its own {}", left.join(", ")))
             }
         }
-        Err(NodeError::Refused { status, message }) if status.is_client_error() => {
-            Outcome::Refused(message)
-        }
+        Err(NodeError::Refused {
+            status, message, ..
+        }) if status.is_client_error() => Outcome::Refused(message),
         Err(error) => Outcome::Unknown(error.to_string()),
     }
 }

@@ -5,7 +5,7 @@ use godb_crds::conditions::{self as kind, reason};
 use godb_crds::instance::StorageStatus;
 use godb_crds::{GoDbInstance, GoDbInstanceStatus};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use super::apply::Applied;
@@ -13,10 +13,8 @@ use super::dereference::Observed;
 use super::settings::{self, Outcome};
 use super::validate::Valid;
 use super::volumes::{self, Resizing};
+use crate::conditions::{Say, say, set};
 use crate::names::CONTAINER;
-
-/// Longest quote of somebody else's words, in characters.
-const MAX_QUOTE: usize = 1000;
 
 /// What a reconcile came to.
 #[derive(Debug)]
@@ -32,21 +30,6 @@ pub enum Progress<'a> {
         /// What became of the settings.
         settings: &'a Outcome,
     },
-}
-
-struct Say {
-    status: &'static str,
-    reason: &'static str,
-    message: String,
-}
-
-fn say(status: &'static str, reason: &'static str, message: impl Into<String>) -> Say {
-    let message: String = message.into();
-    Say {
-        status,
-        reason,
-        message: message.chars().take(MAX_QUOTE).collect(),
-    }
 }
 
 /// Whether a pod is ready.
@@ -152,6 +135,17 @@ fn pod_trouble(observed: &Observed) -> (&'static str, String, bool) {
 fn pod_conditions(valid: &Valid, observed: &Observed) -> ([Say; 3], &'static str) {
     let ok = |message: &str| say("True", reason::AS_EXPECTED, message);
     let no = |message: &str| say("False", reason::AS_EXPECTED, message);
+    if let Some(restore) = &valid.held_by {
+        let message = format!("the restore {restore} holds it at no pod");
+        return (
+            [
+                say("False", reason::RESTORING, message.clone()),
+                say("True", reason::RESTORING, message),
+                no("nothing is wrong"),
+            ],
+            "Restoring",
+        );
+    }
     if valid.spec.stopped {
         let gone = observed.pod.is_none();
         let progressing = if gone {
@@ -392,32 +386,6 @@ fn update_pending(applied: &Applied) -> Say {
             reason::AS_EXPECTED,
             "the pod is the one that this operator renders",
         ),
-    }
-}
-
-fn set(
-    conditions: &mut Vec<Condition>,
-    kind: &str,
-    said: Say,
-    generation: Option<i64>,
-    now: Timestamp,
-) {
-    let found = conditions.iter().position(|found| found.type_ == kind);
-    let time = found
-        .and_then(|at| conditions.get(at))
-        .filter(|found| found.status == said.status)
-        .map_or(Time(now), |found| found.last_transition_time.clone());
-    let condition = Condition {
-        type_: kind.to_owned(),
-        status: said.status.to_owned(),
-        reason: said.reason.to_owned(),
-        message: said.message,
-        observed_generation: generation,
-        last_transition_time: time,
-    };
-    match found.and_then(|at| conditions.get_mut(at)) {
-        Some(place) => *place = condition,
-        None => conditions.push(condition),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Valid {
     pub live: LiveSettings,
     /// Value of the annotation that asks for a restart.
     pub restart_at: Option<String>,
+    /// The restore that holds it at no pod.
+    pub held_by: Option<String>,
     /// The rest.
     pub spec: GoDbInstanceSpec,
 }
@@ -91,12 +93,17 @@ pub fn validate(
         },
         uid: instance.uid().unwrap_or_default(),
         release: release.to_owned(),
-        image: image(spec, node_image),
+        image: image(spec.image.as_deref(), &spec.version, node_image),
         live,
         restart_at: instance
             .annotations()
             .get(crate::names::RESTART_AT)
             .cloned(),
+        held_by: instance
+            .status
+            .as_ref()
+            .and_then(|status| status.operation.as_ref())
+            .map(|operation| operation.restore.clone()),
         spec: spec.clone(),
     })
 }
@@ -111,15 +118,15 @@ fn bytes_text(bytes: u64) -> String {
 
 /// The image: the spec's own, or the operator's default with the version as its tag, unless that
 /// one is pinned by digest.
-fn image(spec: &GoDbInstanceSpec, node_image: &str) -> String {
-    match &spec.image {
-        Some(image) => image.clone(),
+pub fn image(image: Option<&str>, version: &str, node_image: &str) -> String {
+    match image {
+        Some(image) => image.to_owned(),
         None if node_image.contains('@') => node_image.to_owned(),
         None => {
             let name_at = node_image.rfind('/').map_or(0, |at| at + 1);
             let (path, name) = node_image.split_at(name_at);
             let name = name.split(':').next().unwrap_or(name);
-            format!("{path}{name}:{}", spec.version)
+            format!("{path}{name}:{version}")
         }
     }
 }

@@ -12,7 +12,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 pub use secrets::{HASH_KEY, TOKEN_KEY, admin as admin_secret, app as app_secret};
-pub use stateful_set::VOLUMES;
+pub use stateful_set::{
+    DATA_DIR, DATA_MOUNT, SECRET_MODE, VOLUMES, container_security, mount, pod_security,
+};
 
 use super::validate::Valid;
 use crate::names;

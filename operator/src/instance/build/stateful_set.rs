@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use godb_crds::instance::SecurityContextSpec;
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
     StatefulSetUpdateStrategy,
@@ -25,7 +26,7 @@ use crate::names::{self, ADMIN_PORT, CONTAINER, HTTP_PORT, INPUTS, TEMPLATE};
 
 /// Volumes that have claims.
 pub const VOLUMES: [&str; 2] = ["data", "wal"];
-const DATA_MOUNT: &str = "/var/lib/godb";
+pub const DATA_MOUNT: &str = "/var/lib/godb";
 /// A subdirectory: beside it may lie what the file system keeps for itself.
 pub const DATA_DIR: &str = "/var/lib/godb/data";
 pub const WAL_DIR: &str = "/var/lib/godb-wal";
@@ -34,7 +35,7 @@ const CONFIG_DIR: &str = "/etc/godb/config";
 /// The user that the images are made for.
 const USER: i64 = 65532;
 /// Nobody else may read the token's hash.
-const SECRET_MODE: i32 = 0o440;
+pub const SECRET_MODE: i32 = 0o440;
 
 /// A short, stable name of a value.
 pub fn hash(value: &Value) -> String {
@@ -77,7 +78,7 @@ pub(super) fn stateful_set(valid: &Valid) -> StatefulSet {
     StatefulSet {
         metadata: metadata(valid, valid.names.instance.clone(), annotations),
         spec: Some(StatefulSetSpec {
-            replicas: Some(i32::from(!valid.spec.stopped)),
+            replicas: Some(i32::from(!valid.spec.stopped && valid.held_by.is_none())),
             service_name: Some(valid.names.headless()),
             // With OrderedReady a pod that never became ready blocks its own mend.
             pod_management_policy: Some("Parallel".to_owned()),
@@ -157,7 +158,7 @@ fn template(valid: &Valid) -> PodTemplateSpec {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             termination_grace_period_seconds: Some(spec.termination_grace_period_seconds),
-            security_context: Some(pod_security(valid)),
+            security_context: Some(pod_security(spec.security_context.as_ref())),
             image_pull_secrets: (!spec.image_pull_secrets.is_empty())
                 .then(|| spec.image_pull_secrets.clone()),
             node_selector: (!spec.scheduling.node_selector.is_empty())
@@ -172,8 +173,9 @@ fn template(valid: &Valid) -> PodTemplateSpec {
     }
 }
 
-fn pod_security(valid: &Valid) -> PodSecurityContext {
-    let (user, group, fs_group) = match &valid.spec.security_context {
+/// Of the pods of an instance, and of those that work on its snapshots.
+pub fn pod_security(asked: Option<&SecurityContextSpec>) -> PodSecurityContext {
+    let (user, group, fs_group) = match asked {
         None => (Some(USER), Some(USER), Some(USER)),
         Some(asked) => (asked.run_as_user, asked.run_as_group, asked.fs_group),
     };
@@ -192,6 +194,20 @@ fn pod_security(valid: &Valid) -> PodSecurityContext {
     }
 }
 
+/// Nothing that a restricted namespace would refuse.
+pub fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            ..Capabilities::default()
+        }),
+        ..SecurityContext::default()
+    }
+}
+
 fn probe(path: &str, period: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
@@ -207,7 +223,8 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+/// A volume in a container.
+pub fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
     VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
@@ -252,16 +269,7 @@ fn container(valid: &Valid) -> Container {
         // recovery begins, and fails only when the process cannot help itself.
         liveness_probe: Some(probe("/livez", 10, 6)),
         readiness_probe: Some(probe("/readyz", 2, 2)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                ..Capabilities::default()
-            }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(container_security()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(mounts),
         ..Container::default()

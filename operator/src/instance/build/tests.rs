@@ -110,6 +110,19 @@ fn settings_that_change_live_are_in_no_pod_template() {
 }
 
 #[test]
+fn a_restore_holds_it_at_no_pod_and_changes_no_template() {
+    let mut held = fixture::instance("a");
+    let before = fixture::stateful_set(&held, "x").spec.unwrap();
+    held.status = Some(godb_crds::GoDbInstanceStatus {
+        operation: Some(godb_crds::instance::Operation::default()),
+        ..godb_crds::GoDbInstanceStatus::default()
+    });
+    let during = fixture::stateful_set(&held, "x").spec.unwrap();
+    assert_eq!((before.replicas, during.replicas), (Some(1), Some(0)));
+    assert_eq!(before.template, during.template);
+}
+
+#[test]
 fn the_node_ends_within_the_grace_period() {
     for grace in [30, 300, 3600] {
         let mut instance = fixture::instance("a");

@@ -1,6 +1,7 @@
 use super::*;
 use crate::instance::fixture;
 use crate::node_client::InForce;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
