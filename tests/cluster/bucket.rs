@@ -89,7 +89,7 @@ fn fill(people: &Instance<'_>, count: u64) {
         let batch: Vec<Value> = (first..count.min(first + BATCH))
             .map(|n| json!({"_id": format!("p{n}"), "n": n, "text": "x".repeat(200)}))
             .collect();
-        let body = Value::from(batch).to_string();
+        let body = json!({ "documents": batch }).to_string();
         client.post("/collections/people/batch", &body).expect(201);
     }
 }
