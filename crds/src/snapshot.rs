@@ -236,7 +236,7 @@ pub struct SnapshotLocation {
     pub claim: Option<String>,
     /// The bucket that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub s3: Option<S3Target>,
+    pub s3: Option<Box<S3Target>>,
     /// Its directory on that claim, or the prefix in that bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

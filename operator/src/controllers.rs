@@ -13,13 +13,14 @@ use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::api_client::WATCH_SECONDS;
 use crate::context::Context;
 use crate::error::{Error, Retry};
 use crate::instance;
+use crate::metrics::SeenSnapshot;
 use crate::names;
 use crate::restore;
 use crate::schedule;
@@ -139,7 +140,13 @@ async fn instances(context: Arc<Context>, stop: impl Future<Output = ()> + Send 
 async fn snapshots(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let watched: Api<DeserializeGuard<GoDbSnapshot>> = api(&context);
     let jobs = watch().labels(&names::watched_jobs());
-    let controller = Controller::new(watched, watch())
+    let controller = Controller::new(watched, watch());
+    let known = controller.store();
+    context.metrics.look_at_snapshots(move || {
+        let known = known.state();
+        known.iter().filter_map(|object| seen(object)).collect()
+    });
+    let controller = controller
         .with_config(settings())
         .watches(api::<PartialObjectMeta<Job>>(&context), jobs, |job| {
             labelled_with(names::SNAPSHOT_LABEL, &job)
@@ -237,6 +244,18 @@ fn phase(object: &DeserializeGuard<GoDbInstance>) -> String {
     status
         .and_then(|status| status.phase.clone())
         .unwrap_or_default()
+}
+
+fn seen(object: &DeserializeGuard<GoDbSnapshot>) -> Option<SeenSnapshot> {
+    let snapshot = object.0.as_ref().ok()?;
+    let status = snapshot.status.clone().unwrap_or_default();
+    Some(SeenSnapshot {
+        namespace: snapshot.namespace().unwrap_or_default(),
+        instance: snapshot.spec.instance.clone(),
+        phase: status.phase,
+        completed_at: status.completed_at.map(|time| time.0.as_second()),
+        survives_volume_loss: status.survives_volume_loss,
+    })
 }
 
 fn key<K: Resource>(object: &K) -> String {

@@ -399,6 +399,10 @@ fn offline_it_works_on_the_directory_unless_a_node_has_it() {
     succeeds(&["verify", "--data-dir", path(&data)]);
     succeeds(&["delete", "x", "--data-dir", path(&data)]);
     fails(&["delete", "x", "--data-dir", path(&data)], 66);
+    succeeds(&["delete", "x", "--if-exists", "--data-dir", path(&data)]);
+    let nowhere = dir.path().join("nowhere");
+    fails(&["delete", "x", "--dir", path(&nowhere)], 66);
+    succeeds(&["delete", "x", "--if-exists", "--dir", path(&nowhere)]);
     fails(&["verify", "x", "--data-dir", path(&data)], 66);
     fails(
         &[

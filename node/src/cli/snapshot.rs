@@ -63,6 +63,12 @@ pub(super) fn definition() -> Clap {
                         .action(ArgAction::SetTrue)
                         .help("Also while it is being pulled; that pull then fails"),
                 )
+                .arg(
+                    Arg::new("if_exists")
+                        .long("if-exists")
+                        .action(ArgAction::SetTrue)
+                        .help("No failure if it, or the whole directory, is not there"),
+                )
                 .args(place_args()),
         )
         .subcommand(
@@ -156,6 +162,7 @@ pub(super) fn command(matches: &ArgMatches) -> Option<SnapshotCommand> {
             name: name(sub).unwrap_or_default(),
             place: place(sub),
             force: sub.get_flag("force"),
+            if_exists: sub.get_flag("if_exists"),
         },
         "prune" => {
             let keep = sub.get_one::<u32>("keep").copied().unwrap_or(u32::MAX);

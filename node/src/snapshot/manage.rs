@@ -100,18 +100,37 @@ pub fn list(place: &Place, json: bool) -> Result<Exit, Failure> {
 /// Removes a snapshot.
 ///
 /// # Errors
-/// There is none, somebody reads it, or the disk's.
-pub fn delete(name: &str, place: &Place, force: bool) -> Result<Exit, Failure> {
+/// There is none, unless that is as good (`if_exists`); somebody reads it, or the disk's.
+pub fn delete(name: &str, place: &Place, force: bool, if_exists: bool) -> Result<Exit, Failure> {
+    let absent = || crate::print(&format!("{name}: not there\n"));
     match Source::open(place)? {
-        Source::Node(mut node) => node.delete(name, force)?,
+        Source::Node(mut node) => match node.delete(name, force) {
+            Err(failure) if if_exists && failure.exit == Exit::NoInput => return absent(),
+            outcome => outcome?,
+        },
         Source::Folder(snapshots) => {
+            if if_exists && is_missing(place, &snapshots) {
+                return absent();
+            }
             let _lock = lock(place, &snapshots)?;
             if !snapshots.delete(name).map_err(store)? {
+                if if_exists {
+                    return absent();
+                }
                 return Err(no_such(name, &snapshots.dir().display().to_string()));
             }
         }
     }
     crate::print(&format!("{name}: removed\n"))
+}
+
+/// Whether there is not even the directory of snapshots. A bucket, or a database, has to be there.
+fn is_missing(place: &Place, snapshots: &Snapshots) -> bool {
+    matches!(place, Place::Folder(_))
+        && !s3::is_address(snapshots.dir())
+        && disk()
+            .list(snapshots.dir())
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Removes all but the newest.

@@ -81,6 +81,8 @@ pub enum SnapshotCommand {
         place: Place,
         /// Also while somebody reads it.
         force: bool,
+        /// One that is not there is no failure.
+        if_exists: bool,
     },
     /// Remove all but the newest.
     Prune {
@@ -128,7 +130,12 @@ pub fn run(command: &SnapshotCommand) -> Result<Exit, Failure> {
         SnapshotCommand::Create { name, place } => manage::create(name.as_deref(), place),
         SnapshotCommand::List { place, json } => manage::list(place, *json),
         SnapshotCommand::Verify { name, place } => verify::run(name.as_deref(), place),
-        SnapshotCommand::Delete { name, place, force } => manage::delete(name, place, *force),
+        SnapshotCommand::Delete {
+            name,
+            place,
+            force,
+            if_exists,
+        } => manage::delete(name, place, *force, *if_exists),
         SnapshotCommand::Prune { keep, place } => manage::prune(*keep, place),
         SnapshotCommand::Pull(options) => pull::run(options),
         SnapshotCommand::Restore(options) => restore::run(options),

@@ -91,7 +91,7 @@ async fn source(
             name: location.name.clone(),
             instance: None,
             claim: location.claim.clone(),
-            s3: location.s3.clone(),
+            s3: location.s3.clone().map(Box::new),
             path: Some(location.path.clone()),
         },
         (None, None) => return Ok(Source::Never("spec.source names nothing".to_owned())),

@@ -132,7 +132,7 @@ fn arguments(snapshot: &GoDbSnapshot, work: Work, directory: &str) -> Vec<String
             &token,
         ],
         Work::Verify => vec!["verify", &cut, "--dir", directory],
-        Work::Remove => vec!["delete", &cut, "--dir", directory],
+        Work::Remove => vec!["delete", &cut, "--if-exists", "--dir", directory],
     };
     std::iter::once("snapshot")
         .chain(words)

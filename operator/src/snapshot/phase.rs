@@ -313,7 +313,7 @@ fn pending(mut step: Step<'_>, observed: &Observed) -> Next {
         },
         (Target::Bucket, Some(s3)) => SnapshotLocation {
             name,
-            s3: Some(s3.clone()),
+            s3: Some(Box::new(s3.clone())),
             path: Some(match &s3.prefix {
                 Some(prefix) => format!("{prefix}/{directory}"),
                 None => directory,

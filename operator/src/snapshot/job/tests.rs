@@ -33,7 +33,7 @@ fn on_claim() -> SnapshotLocation {
 
 fn in_bucket() -> SnapshotLocation {
     SnapshotLocation {
-        s3: Some(godb_crds::examples::s3()),
+        s3: Some(Box::new(godb_crds::examples::s3())),
         path: Some("production/ns/uid-9".to_owned()),
         ..SnapshotLocation::default()
     }
