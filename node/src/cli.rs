@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
+use crate::auth::Role;
 use crate::config::{Config, FlagValue, Inputs, SETTINGS, legacy};
 use crate::exit;
 use crate::snapshot::SnapshotCommand;
@@ -26,6 +27,13 @@ pub enum Command {
     ConfigShow(Inputs),
     /// Print every fault of the configuration.
     ConfigCheck(Inputs),
+    /// Make a token.
+    TokenCreate {
+        /// Whose it is.
+        name: String,
+        /// What it allows.
+        role: Role,
+    },
     /// Read every byte of a data directory.
     Verify(Directories),
     /// Make a damaged data directory usable again.
@@ -102,6 +110,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             None => {
                 return Err(root().error(ErrorKind::MissingSubcommand, "config show, or check?"));
             }
+        },
+        Some(("token", sub)) => match sub.subcommand() {
+            Some((_, sub)) => Command::TokenCreate {
+                name: text(sub, "name").unwrap_or_default(),
+                role: sub.get_one("role").copied().unwrap_or(Role::Read),
+            },
+            None => return Err(root().error(ErrorKind::MissingSubcommand, "token create?")),
         },
         Some(("verify", sub)) => Command::Verify(Directories {
             data_dir: path(sub, "dir").unwrap_or_default(),
@@ -247,12 +262,37 @@ fn root() -> Clap {
                     Clap::new("check").about("Print every fault; exit 64 if there is one"),
                 )),
         )
+        .subcommand(token())
         .subcommand(verify())
         .subcommand(repair())
         .subcommand(snapshot::definition())
         .subcommand(import())
         .subcommand(export());
     with_settings(command)
+}
+
+fn token() -> Clap {
+    Clap::new("token")
+        .about("Make a token that a node can ask for")
+        .subcommand_required(true)
+        .subcommand(
+            Clap::new("create")
+                .about("Print a new token, and the line of --auth-tokens-file that lets it in")
+                .arg(
+                    Arg::new("name")
+                        .value_name("NAME")
+                        .required(true)
+                        .help("Whose it is; the audit log shows it"),
+                )
+                .arg(
+                    Arg::new("role")
+                        .long("role")
+                        .value_name("ROLE")
+                        .default_value("read")
+                        .value_parser(|text: &str| text.parse::<Role>())
+                        .help("read; write: read and write; admin: both, and /admin/*"),
+                ),
+        )
 }
 
 fn verify() -> Clap {
