@@ -15,7 +15,7 @@ use crate::exit;
 use crate::snapshot::SnapshotCommand;
 use crate::tools::{
     Directories, Existing, ExportAllOptions, ExportOptions, Format, ImportAllOptions,
-    ImportOptions, RepairOptions, Target,
+    ImportOptions, NodeAddress, RepairOptions, Target,
 };
 
 /// What to do.
@@ -228,7 +228,10 @@ fn target(matches: &ArgMatches) -> Target {
             wal_dir: path(matches, "wal_dir"),
             checkpoint_dir: path(matches, "checkpoint_dir"),
         }),
-        None => Target::Url(text(matches, "url").unwrap_or_default()),
+        None => Target::Node(NodeAddress {
+            url: text(matches, "url").unwrap_or_default(),
+            token_file: path(matches, "token_file"),
+        }),
     }
 }
 
@@ -369,6 +372,7 @@ fn import() -> Clap {
         )
         .arg(collection_arg())
         .arg(url_arg())
+        .arg(token_arg())
         .args(directory_args())
         .arg(
             Arg::new("format")
@@ -429,6 +433,7 @@ fn export() -> Clap {
         .arg(collection_arg())
         .arg(all_arg("Export the whole database"))
         .arg(url_arg())
+        .arg(token_arg())
         .args(directory_args())
         .arg(
             Arg::new("format")
@@ -471,6 +476,16 @@ fn url_arg() -> Arg {
         .default_value("http://127.0.0.1:8080")
         .conflicts_with("data_dir")
         .help("A running node")
+}
+
+fn token_arg() -> Arg {
+    path_arg(
+        "token_file",
+        "FILE",
+        "File with a token for that node [default: the token in GODB_TOKEN]",
+    )
+    .long("token-file")
+    .conflicts_with("data_dir")
 }
 
 fn directory_args() -> [Arg; 3] {

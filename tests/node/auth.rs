@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use godb_tests::node::godb_command;
 use godb_tests::{Client, Node, NodeOptions, run_godb};
 use tempfile::TempDir;
 
@@ -118,6 +119,37 @@ fn a_node_does_not_start_with_tokens_that_cannot_be_read() {
     assert!(
         error.contains("line 1") && !error.contains("not-a-hash"),
         "{error}"
+    );
+}
+
+#[test]
+fn the_commands_send_a_token() {
+    let dir = TempDir::new().unwrap();
+    let tokens = dir.path().join("tokens");
+    let (writer, line) = create("loader", "write");
+    std::fs::write(&tokens, line).unwrap();
+    let node = node(&dir, &tokens);
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("documents"), "{\"_id\":\"x\"}\n").unwrap();
+    std::fs::write(path("token"), format!("{writer}\n")).unwrap();
+    let (documents, token, url) = (path("documents"), path("token"), node.url());
+    let import = ["import", &documents, "-c", "c", "--url", &url];
+    let refused = run_godb(&import);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && error.contains("401"),
+        "{error}"
+    );
+    let with_file = [&import[..], &["--token-file", &token]].concat();
+    assert!(run_godb(&with_file).status.success());
+    let exported = godb_command()
+        .args(["export", "-c", "c", "--url", &url])
+        .env("GODB_TOKEN", &writer)
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&exported.stdout),
+        "{\"_id\":\"x\"}\n"
     );
 }
 
