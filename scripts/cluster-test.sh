@@ -2,6 +2,7 @@
 # cluster-test.sh [NAME...]: the end-to-end tests on a real cluster, or those whose names contain NAME.
 # Takes the cluster that is up; starts one and ends it again if there is none.
 source "$(dirname "$0")/env.sh"
+source scripts/tools.sh
 lab=tests/cluster/lab
 
 seconds=$SECONDS
@@ -11,6 +12,7 @@ timed() { # what
 }
 scripts/image.sh
 timed "images of node and operator"
+need_s3_server
 package=(--locked --package godb-cluster-tests --test cluster)
 "$CARGO" test --no-run "${package[@]}"
 timed "test program"

@@ -13,7 +13,7 @@ use crate::schedule::{
     SnapshotTemplate,
 };
 use crate::snapshot::{
-    ClaimTarget, GoDbSnapshot, GoDbSnapshotSpec, InstanceVolumeTarget, SnapshotTarget,
+    ClaimTarget, GoDbSnapshot, GoDbSnapshotSpec, InstanceVolumeTarget, S3Target, SnapshotTarget,
 };
 
 fn spec(size: &str) -> GoDbInstanceSpec {
@@ -81,6 +81,31 @@ pub fn instances() -> Vec<(&'static str, GoDbInstance)> {
     ]
 }
 
+/// A snapshot of an instance in a bucket.
+#[must_use]
+pub fn snapshot_s3(name: &str, instance: &str, s3: S3Target) -> GoDbSnapshot {
+    let mut made = snapshot(name, instance, None);
+    made.spec.target = SnapshotTarget {
+        s3: Some(s3),
+        ..SnapshotTarget::default()
+    };
+    made
+}
+
+/// A bucket of an object storage in the cluster.
+#[must_use]
+pub fn s3() -> S3Target {
+    S3Target {
+        bucket: "backups".to_owned(),
+        prefix: Some("production".to_owned()),
+        endpoint: Some("https://store.storage.svc:9000".to_owned()),
+        region: None,
+        path_style: None,
+        credentials_secret: "backups-keys".to_owned(),
+        ca_secret: Some("store-ca".to_owned()),
+    }
+}
+
 /// A snapshot of an instance, on its own volume or on a claim.
 #[must_use]
 pub fn snapshot(name: &str, instance: &str, claim: Option<&str>) -> GoDbSnapshot {
@@ -91,6 +116,7 @@ pub fn snapshot(name: &str, instance: &str, claim: Option<&str>) -> GoDbSnapshot
             claim: claim.map(|name| ClaimTarget {
                 name: name.to_owned(),
             }),
+            s3: None,
         },
         deletion_policy: DeletionPolicy::Delete,
         resources: None,
@@ -143,6 +169,8 @@ pub fn all() -> Result<Vec<(&'static str, String)>, serde_yaml::Error> {
     texts.push(("snapshot", serde_yaml::to_string(&before)?));
     let carried = snapshot("people-monday", "people", Some("backups"));
     texts.push(("snapshot-claim", serde_yaml::to_string(&carried)?));
+    let bucket = snapshot_s3("people-tuesday", "people", s3());
+    texts.push(("snapshot-s3", serde_yaml::to_string(&bucket)?));
     let nightly = schedule("people-nightly", "people", "backups");
     texts.push(("schedule", serde_yaml::to_string(&nightly)?));
     let undo = restore("people-undo-import", "people", "people-before-import");

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::SnapshotLocation;
+use crate::snapshot::{S3Target, SnapshotLocation};
 
 /// Brings an instance back to a snapshot, in place: what was written after the snapshot is not in
 /// it. The instance does not serve meanwhile. The restored database is made and verified beside the
@@ -59,7 +59,7 @@ pub struct GoDbRestoreSpec {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreSource {
-    /// A GoDbSnapshot of this namespace that succeeded: on a claim, or on the volume of the very
+    /// A GoDbSnapshot of this namespace that succeeded: on a claim, in a bucket, or on the volume of the very
     /// instance that is restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 53))]
@@ -70,15 +70,23 @@ pub struct RestoreSource {
     pub location: Option<RestoreLocation>,
 }
 
-/// A snapshot on a claim, as `status.location` of its GoDbSnapshot named it.
+/// A snapshot on a claim or in a bucket, as `status.location` of its GoDbSnapshot named it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("has(self.claim) != has(self.s3)")
+        .message("location must be exactly one of claim and s3"),
+)]
 pub struct RestoreLocation {
     /// The PersistentVolumeClaim of this namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub claim: String,
-    /// The directory of snapshots on it.
+    pub claim: Option<String>,
+    /// The bucket. Its prefix is not looked at: the path is the whole of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Target>,
+    /// The directory of snapshots on the claim, or the prefix in the bucket.
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)*$')").message("location.path is a directory on the claim, without . and .."))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)*$')").message("location.path is names with one slash between them, without . and .."))]
     pub path: String,
     /// The snapshot's name in it.
     #[schemars(length(min = 1, max = 128))]

@@ -31,6 +31,7 @@ use crate::instance::DeletionPolicy;
     printcolumn(name = "LSN", type_ = "integer", json_path = ".status.lsn"),
     printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.sizeBytes"),
     printcolumn(name = "Claim", type_ = "string", json_path = ".spec.target.claim.name"),
+    printcolumn(name = "Bucket", type_ = "string", json_path = ".spec.target.s3.bucket", priority = 1),
     printcolumn(name = "Survives-Volume", type_ = "boolean", json_path = ".status.survivesVolumeLoss"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$')")
@@ -62,8 +63,8 @@ pub struct GoDbSnapshotSpec {
 /// Where a snapshot is kept: exactly one of these.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
-    validation = Rule::new("has(self.instanceVolume) != has(self.claim)")
-        .message("target must be exactly one of instanceVolume and claim"),
+    validation = Rule::new("[has(self.instanceVolume), has(self.claim), has(self.s3)].filter(x, x).size() == 1")
+        .message("target must be exactly one of instanceVolume, claim and s3"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotTarget {
@@ -75,6 +76,53 @@ pub struct SnapshotTarget {
     /// back. Tables that are there from earlier snapshots of the instance are not sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimTarget>,
+
+    /// A bucket of an object storage that speaks S3. Jobs push the snapshot and read every byte
+    /// back. Tables that are there from earlier snapshots of the instance are not sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Target>,
+}
+
+/// A bucket of an object storage that speaks S3 and knows conditional puts (`If-None-Match: *`).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct S3Target {
+    /// The bucket.
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9][-a-z0-9.]*[a-z0-9]$')").message("s3.bucket is lower-case letters, digits, dots and dashes"))]
+    pub bucket: String,
+
+    /// Where in the bucket. Below it each instance has a place of its own, `NAMESPACE/UID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)*$')").message("s3.prefix is names with one slash between them, without . and .."))]
+    pub prefix: Option<String>,
+
+    /// `http://` or `https://`, host and port. Without it: Amazon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/ ]+/?$')").message("s3.endpoint is http:// or https://, host and port"))]
+    pub endpoint: Option<String>,
+
+    /// The region; `us-east-1` if it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub region: Option<String>,
+
+    /// Whether the bucket is in the path, not in the host's name; true where an endpoint is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_style: Option<bool>,
+
+    /// The Secret of this namespace with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and
+    /// `AWS_SESSION_TOKEN` if there is one. Only the Jobs see it: neither the node nor the operator.
+    #[schemars(length(min = 1, max = 253))]
+    pub credentials_secret: String,
+
+    /// The Secret of this namespace whose `ca.crt` holds the authorities to trust, in place of the
+    /// system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub ca_secret: Option<String>,
 }
 
 /// A volume claim that holds snapshots, of any number of instances.
@@ -186,7 +234,18 @@ pub struct SnapshotLocation {
     /// The PersistentVolumeClaim that it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
-    /// Its directory on that claim.
+    /// The bucket that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Target>,
+    /// Its directory on that claim, or the prefix in that bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+}
+
+impl SnapshotLocation {
+    /// Whether it is anywhere but on an instance's own volume.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.claim.is_some() || self.s3.is_some()
+    }
 }

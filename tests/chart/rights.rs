@@ -54,7 +54,10 @@ const OPERATOR: [(&str, &str); 20] = [
     ("godb.dev/godbinstances", "get list watch"),
     ("godb.dev/godbrestores", "get list watch patch"),
     ("godb.dev/godbrestores/status", "get patch"),
-    ("godb.dev/godbsnapshots", "get list watch create patch delete"),
+    (
+        "godb.dev/godbsnapshots",
+        "get list watch create patch delete",
+    ),
     ("godb.dev/godbsnapshotschedules", "get list watch"),
     ("godb.dev/godbsnapshotschedules/status", "get patch"),
     ("godb.dev/godbsnapshots/status", "get patch"),

@@ -13,6 +13,7 @@
 )]
 
 mod audit;
+mod bucket;
 mod kube;
 mod load;
 mod proxy;

@@ -7,7 +7,7 @@ use crate::instance::Instance;
 use crate::kube::{Namespace, wait, word};
 use crate::release::{Release, SOON, beside_others};
 
-fn object(kind: &str, name: &str, spec: &Value) -> Value {
+pub fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "godb.dev/v1alpha1", "kind": kind,
         "metadata": {"name": name}, "spec": spec,
@@ -16,7 +16,7 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
 
 /// Makes an object and waits until its phase is this one: it.
 #[track_caller]
-fn make(namespace: &Namespace, plural: &str, object: &Value, phase: &str) -> Value {
+pub fn make(namespace: &Namespace, plural: &str, object: &Value, phase: &str) -> Value {
     namespace.create(plural, object).expect(201);
     let name = word(&object["metadata"]["name"]).to_owned();
     let what = format!("{plural}/{name} is {phase}");

@@ -11,20 +11,19 @@ use kube::ResourceExt;
 use crate::instance::build::{DATA_DIR, DATA_MOUNT, mount};
 use crate::names::{self, Names};
 use crate::snapshot::job::{Runner, Task};
-
-const SOURCE_MOUNT: &str = "/source";
+use crate::snapshot::place::Place;
 
 /// Name of a restore's Job.
 pub fn name(restore: &GoDbRestore) -> String {
     format!("{}-restore", restore.name_any())
 }
 
-fn claim(name: &str, claim: &str, read_only: bool) -> Volume {
+fn data(claim: String) -> Volume {
     Volume {
-        name: name.to_owned(),
+        name: "data".to_owned(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: claim.to_owned(),
-            read_only: read_only.then_some(true),
+            claim_name: claim,
+            read_only: None,
         }),
         ..Volume::default()
     }
@@ -43,22 +42,19 @@ pub fn job(
         instance: instance.name_any(),
     };
     let mut mounts = vec![mount("data", DATA_MOUNT, false)];
-    let mut volumes = vec![claim("data", &names.claim("data"), false)];
-    let from = match &location.claim {
-        None => DATA_DIR.to_owned(),
-        Some(source) => {
-            mounts.push(mount("source", SOURCE_MOUNT, true));
-            volumes.push(claim("source", source, false));
-            let path = location.path.as_deref().unwrap_or_default();
-            format!("{SOURCE_MOUNT}/{path}")
-        }
-    };
+    let mut volumes = vec![data(names.claim("data"))];
+    let source = Place::of(location, true).unwrap_or_else(|| Place {
+        directory: DATA_DIR.to_owned(),
+        ..Place::default()
+    });
+    mounts.extend(source.mounts);
+    volumes.extend(source.volumes);
     let arguments = [
         "snapshot",
         "restore",
         &location.name,
         "--from",
-        &from,
+        &source.directory,
         "--data-dir",
         DATA_DIR,
         "--replace",
@@ -79,6 +75,7 @@ pub fn job(
         },
         labels,
         arguments: arguments.map(str::to_owned).to_vec(),
+        env: source.env,
         mounts,
         volumes,
         resources: restore.spec.resources.clone(),

@@ -90,7 +90,8 @@ async fn source(
         (_, Some(location)) => SnapshotLocation {
             name: location.name.clone(),
             instance: None,
-            claim: Some(location.claim.clone()),
+            claim: location.claim.clone(),
+            s3: location.s3.clone(),
             path: Some(location.path.clone()),
         },
         (None, None) => return Ok(Source::Never("spec.source names nothing".to_owned())),
@@ -132,7 +133,7 @@ fn located(
         (SnapshotPhase::Failed, _) => Err(Source::Never(format!("the snapshot {name} failed"))),
         (SnapshotPhase::Succeeded, Some(location)) => {
             let mine = instance.and_then(ResourceExt::uid);
-            if location.claim.is_none() && status.instance_uid != mine {
+            if !location.is_apart() && status.instance_uid != mine {
                 let of = &snapshot.spec.instance;
                 return Err(Source::Never(format!(
                     "the snapshot {name} is on the volume of the instance {of}: take one to a claim, and restore that"

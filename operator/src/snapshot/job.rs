@@ -1,24 +1,25 @@
-//! The Jobs that copy a snapshot to a claim, read it back and remove it (pure). They run the node's
-//! image and mount the target alone: never a claim that an instance runs on.
+//! The Jobs that copy a snapshot to a claim or a bucket, read it back and remove it (pure). They run
+//! the node's image and mount the target alone: never a claim that an instance runs on.
 
 use std::collections::BTreeMap;
 
 use godb_crds::instance::{SchedulingSpec, SecurityContextSpec};
+use godb_crds::snapshot::SnapshotLocation;
 use godb_crds::{GoDbInstance, GoDbSnapshot};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Container, KeyToPath, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSpec,
-    PodTemplateSpec, ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
+    Container, EnvVar, KeyToPath, LocalObjectReference, PodSpec, PodTemplateSpec,
+    ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 
 use super::phase::cut_name;
+use super::place::Place;
 use crate::instance::build::{SECRET_MODE, TOKEN_KEY, container_security, mount, pod_security};
 use crate::instance::validate;
 use crate::names::{self, ADMIN_PORT, CONTAINER, Names};
 
-const TARGET_MOUNT: &str = "/target";
 const TOKEN_DIR: &str = "/etc/godb/admin";
 /// Attempts after the first, each in a pod of its own.
 const RETRIES: i32 = 3;
@@ -101,7 +102,7 @@ impl Runner {
     }
 }
 
-/// Directory on a claim for the snapshots of an instance, from the claim's root.
+/// Directory for the snapshots of an instance, from the root of a claim or the prefix in a bucket.
 pub fn directory(namespace: &str, instance_uid: &str) -> String {
     format!("{namespace}/{instance_uid}")
 }
@@ -111,7 +112,6 @@ fn arguments(snapshot: &GoDbSnapshot, work: Work, directory: &str) -> Vec<String
         namespace: snapshot.namespace().unwrap_or_default(),
         instance: snapshot.spec.instance.clone(),
     };
-    let directory = format!("{TARGET_MOUNT}/{directory}");
     let cut = cut_name(snapshot);
     let url = format!(
         "http://{}.{}.{}.svc:{ADMIN_PORT}",
@@ -125,14 +125,14 @@ fn arguments(snapshot: &GoDbSnapshot, work: Work, directory: &str) -> Vec<String
             "pull",
             &cut,
             "--to",
-            &directory,
+            directory,
             "--url",
             &url,
             "--token-file",
             &token,
         ],
-        Work::Verify => vec!["verify", &cut, "--dir", &directory],
-        Work::Remove => vec!["delete", &cut, "--dir", &directory],
+        Work::Verify => vec!["verify", &cut, "--dir", directory],
+        Work::Remove => vec!["delete", &cut, "--dir", directory],
     };
     std::iter::once("snapshot")
         .chain(words)
@@ -140,20 +140,13 @@ fn arguments(snapshot: &GoDbSnapshot, work: Work, directory: &str) -> Vec<String
         .collect()
 }
 
-fn volumes(snapshot: &GoDbSnapshot, work: Work, claim: &str) -> Vec<Volume> {
-    let target = Volume {
-        name: "target".to_owned(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: claim.to_owned(),
-            read_only: None,
-        }),
-        ..Volume::default()
-    };
+/// The token of the node's admin port.
+fn token(snapshot: &GoDbSnapshot) -> Volume {
     let names = Names {
         namespace: snapshot.namespace().unwrap_or_default(),
         instance: snapshot.spec.instance.clone(),
     };
-    let token = Volume {
+    Volume {
         name: "admin".to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(names.admin_secret()),
@@ -166,35 +159,41 @@ fn volumes(snapshot: &GoDbSnapshot, work: Work, claim: &str) -> Vec<Volume> {
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
-    };
-    let token = (work == Work::Carry).then_some(token);
-    std::iter::once(target).chain(token).collect()
+    }
 }
 
-/// A Job for a snapshot on `claim`, below `directory` there, that ends by itself after `seconds`.
+/// A Job for a snapshot at `location`, that ends by itself after `seconds`; none where it is on the
+/// instance's own volume.
 pub fn job(
     snapshot: &GoDbSnapshot,
     work: Work,
-    (claim, directory): (&str, &str),
+    location: &SnapshotLocation,
     runner: &Runner,
     seconds: i64,
-) -> Job {
-    let mut mounts = vec![mount("target", TARGET_MOUNT, work == Work::Verify)];
+) -> Option<Job> {
+    let Place {
+        directory,
+        env,
+        mut mounts,
+        mut volumes,
+    } = Place::of(location, work == Work::Verify)?;
     if work == Work::Carry {
         mounts.push(mount("admin", TOKEN_DIR, true));
+        volumes.push(token(snapshot));
     }
     let task = Task {
         name: name(snapshot, work),
         namespace: snapshot.namespace().unwrap_or_default(),
         owner: owner(snapshot),
         labels: names::snapshot_labels(&snapshot.name_any(), &runner.release),
-        arguments: arguments(snapshot, work, directory),
+        arguments: arguments(snapshot, work, &directory),
+        env,
         mounts,
-        volumes: volumes(snapshot, work, claim),
+        volumes,
         resources: snapshot.spec.resources.clone(),
         seconds,
     };
-    task.job(runner)
+    Some(task.job(runner))
 }
 
 /// What one Job has for its own.
@@ -210,6 +209,8 @@ pub struct Task {
     pub labels: BTreeMap<String, String>,
     /// What the node's program is told.
     pub arguments: Vec<String>,
+    /// Environment.
+    pub env: Vec<EnvVar>,
     /// Where its volumes are.
     pub mounts: Vec<VolumeMount>,
     /// Its volumes.
@@ -227,6 +228,7 @@ impl Task {
             name: CONTAINER.to_owned(),
             image: Some(runner.image.clone()),
             args: Some(self.arguments),
+            env: (!self.env.is_empty()).then_some(self.env),
             resources: self.resources,
             security_context: Some(container_security()),
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),

@@ -4,6 +4,7 @@
 pub mod job;
 pub mod observe;
 pub mod phase;
+pub mod place;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +113,7 @@ async fn cut(
         return Ok(after(next));
     };
     let name = cut_name(snapshot);
-    let leased = snapshot.spec.target.claim.is_some();
+    let leased = snapshot.spec.target.instance_volume.is_none();
     match node_client::make_snapshot(&node.address, &node.token, &name, leased).await {
         Ok(()) => Ok(Action::requeue(Duration::ZERO)),
         Err(NodeError::Refused {
@@ -152,11 +153,7 @@ async fn make(
     work: Work,
     found: &Found,
 ) -> Result<()> {
-    let Some((claim, path)) = status
-        .location
-        .as_ref()
-        .and_then(|location| location.claim.as_deref().zip(location.path.as_deref()))
-    else {
+    let Some(location) = &status.location else {
         return Ok(());
     };
     let options = &context.options;
@@ -164,7 +161,9 @@ async fn make(
     let instance = found.instance.as_ref();
     let runner = Runner::of(instance, version, &options.node_image, &options.release);
     let seconds = i64::try_from(phase::WORKING.as_secs()).unwrap_or(i64::MAX);
-    let job = job::job(snapshot, work, (claim, path), &runner, seconds);
+    let Some(job) = job::job(snapshot, work, location, &runner, seconds) else {
+        return Ok(());
+    };
     let name = job::name(snapshot, work);
     let namespace = snapshot.namespace().unwrap_or_default();
     context.metrics.wrote("Job");

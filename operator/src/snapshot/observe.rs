@@ -64,7 +64,9 @@ pub async fn observe(client: &Client, snapshot: &GoDbSnapshot) -> Result<Found> 
     };
     let target = target(client, snapshot).await?;
     let work = match (&target, kind(snapshot)) {
-        (Target::Claim(_), Some(kind)) => work(client, space, &job::name(snapshot, kind)).await?,
+        (Target::Claim(_) | Target::Bucket, Some(kind)) => {
+            work(client, space, &job::name(snapshot, kind)).await?
+        }
         _ => Work::Absent,
     };
     let busy = match target {
@@ -131,9 +133,10 @@ async fn node(client: &Client, names: &Names) -> Result<Option<Node>> {
 async fn target(client: &Client, snapshot: &GoDbSnapshot) -> Result<Target> {
     let asked = &snapshot.spec.target;
     let Some(claim) = &asked.claim else {
-        return Ok(match asked.instance_volume {
-            Some(_) => Target::OwnVolume,
-            None => Target::Nowhere,
+        return Ok(match (&asked.instance_volume, &asked.s3) {
+            (Some(_), _) => Target::OwnVolume,
+            (None, Some(_)) => Target::Bucket,
+            (None, None) => Target::Nowhere,
         });
     };
     let name = claim.name.clone();

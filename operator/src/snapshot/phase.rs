@@ -75,6 +75,8 @@ pub enum Target {
     OwnVolume,
     /// A claim that is there: its name.
     Claim(String),
+    /// A bucket.
+    Bucket,
     /// A claim that is not there.
     NoClaim(String),
     /// A claim that an instance runs on.
@@ -286,7 +288,7 @@ fn pending(mut step: Step<'_>, observed: &Observed) -> Next {
             let message = format!("there is no PersistentVolumeClaim {name}");
             return step.waits(reason::WAITING, message, PENDING, LOOK_WAITING);
         }
-        Target::OwnVolume | Target::Claim(_) => {}
+        Target::OwnVolume | Target::Claim(_) | Target::Bucket => {}
     }
     if let Some(other) = &observed.busy {
         let message = format!("{other} is being written to the same claim, or removed from it");
@@ -300,15 +302,29 @@ fn pending(mut step: Step<'_>, observed: &Observed) -> Next {
     step.status.version = Some(version.to_owned());
     step.status.boot_id = Some(answer.boot_id.clone());
     let namespace = step.snapshot.namespace().unwrap_or_default();
-    let (instance, claim, path) = match &observed.target {
-        Target::Claim(claim) => (None, Some(claim.clone()), Some(directory(&namespace, uid))),
-        _ => (Some(spec.instance.clone()), None, None),
-    };
-    step.status.location = Some(SnapshotLocation {
-        name: cut_name(step.snapshot),
-        instance,
-        claim,
-        path,
+    let name = cut_name(step.snapshot);
+    let directory = directory(&namespace, uid);
+    step.status.location = Some(match (&observed.target, &spec.target.s3) {
+        (Target::Claim(claim), _) => SnapshotLocation {
+            name,
+            claim: Some(claim.clone()),
+            path: Some(directory),
+            ..SnapshotLocation::default()
+        },
+        (Target::Bucket, Some(s3)) => SnapshotLocation {
+            name,
+            s3: Some(s3.clone()),
+            path: Some(match &s3.prefix {
+                Some(prefix) => format!("{prefix}/{directory}"),
+                None => directory,
+            }),
+            ..SnapshotLocation::default()
+        },
+        _ => SnapshotLocation {
+            name,
+            instance: Some(spec.instance.clone()),
+            ..SnapshotLocation::default()
+        },
     });
     step.goes_on(
         SnapshotPhase::Cutting,
@@ -341,8 +357,9 @@ fn cutting(mut step: Step<'_>, observed: &Observed) -> Next {
         step.status.lsn = Some(cut.lsn);
         step.status.size_bytes = Some(cut.size_bytes);
         step.status.documents = cut.documents;
-        if matches!(observed.target, Target::Claim(_)) {
-            let message = "a Job copies the cut to the claim";
+        let location = step.status.location.as_ref();
+        if location.is_some_and(SnapshotLocation::is_apart) {
+            let message = "a Job copies the cut to its target";
             return step.goes_on(SnapshotPhase::Carrying, Act::Carry, message, LOOK_JOB);
         }
         return succeeds(step, false);
@@ -510,15 +527,17 @@ pub fn removal(snapshot: &GoDbSnapshot, observed: &Observed, now: Timestamp) -> 
         return Removal::Done;
     }
     let left = |why: String| {
-        let claim = location.claim.as_deref().unwrap_or("the instance's volume");
+        let bucket = location.s3.as_ref().map(|s3| s3.bucket.as_str());
+        let claim = location.claim.as_deref().or(bucket);
+        let claim = claim.unwrap_or("the instance's volume");
         let path = location.path.as_deref().unwrap_or_default();
         Removal::Leave(format!(
             "{why}: the snapshot {} on {claim} {path} is left behind",
             location.name
         ))
     };
-    let outcome = if location.claim.is_some() {
-        from_claim(observed)
+    let outcome = if location.is_apart() {
+        from_target(observed)
     } else if is_gone(&status, observed) {
         return left(format!("the instance {} is gone", snapshot.spec.instance));
     } else {
@@ -549,20 +568,20 @@ fn from_node(observed: &Observed) -> Removal {
     }
 }
 
-fn from_claim(observed: &Observed) -> Removal {
-    match (&observed.target, &observed.work, &observed.busy) {
-        (Target::Claim(_), Work::Done, _) => Removal::Done,
-        (Target::Claim(_), Work::Failed(word), _) => Removal::Leave(word.clone()),
-        (Target::Claim(_), Work::Running(trouble), _) => Removal::Wait(
+fn from_target(observed: &Observed) -> Removal {
+    if !matches!(observed.target, Target::Claim(_) | Target::Bucket) {
+        return Removal::Leave("its claim is gone".to_owned());
+    }
+    match (&observed.work, &observed.busy) {
+        (Work::Done, _) => Removal::Done,
+        (Work::Failed(word), _) => Removal::Leave(word.clone()),
+        (Work::Running(trouble), _) => Removal::Wait(
             trouble
                 .clone()
                 .unwrap_or_else(|| "the Job that removes it is under way".to_owned()),
         ),
-        (Target::Claim(_), Work::Absent, Some(other)) => {
-            Removal::Wait(format!("{other} has its turn"))
-        }
-        (Target::Claim(_), Work::Absent, None) => Removal::Remove,
-        _ => Removal::Leave("its claim is gone".to_owned()),
+        (Work::Absent, Some(other)) => Removal::Wait(format!("{other} has its turn")),
+        (Work::Absent, None) => Removal::Remove,
     }
 }
 

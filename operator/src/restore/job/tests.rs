@@ -15,6 +15,7 @@ fn made(claim: Option<&str>) -> Job {
         name: "monday.uid-7".to_owned(),
         instance: claim.is_none().then(|| "orders".to_owned()),
         claim: claim.map(str::to_owned),
+        s3: None,
         path: claim.map(|_| "ns/uid-9".to_owned()),
     };
     let instance = fixture::instance("orders");
@@ -41,6 +42,9 @@ fn jobs_are_rendered_as_reviewed() {
 fn the_source_is_only_read() {
     let pod = made(Some("backups")).spec.unwrap().template.spec.unwrap();
     let mounts = pod.containers[0].volume_mounts.clone().unwrap();
-    let source = mounts.iter().find(|mount| mount.name == "source").unwrap();
+    let source = mounts
+        .iter()
+        .find(|mount| mount.name == "snapshots")
+        .unwrap();
     assert_eq!(source.read_only, Some(true));
 }

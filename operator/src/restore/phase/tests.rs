@@ -17,6 +17,7 @@ fn location() -> SnapshotLocation {
         claim: Some("backups".to_owned()),
         path: Some("ns/instance-1".to_owned()),
         instance: None,
+        s3: None,
     }
 }
 

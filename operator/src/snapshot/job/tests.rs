@@ -23,16 +23,37 @@ fn runner() -> Runner {
     Runner::of(Some(&instance), None, "ghcr.io/godb/godb", "ns.godb")
 }
 
+fn on_claim() -> SnapshotLocation {
+    SnapshotLocation {
+        claim: Some("backups".to_owned()),
+        path: Some("ns/uid-9".to_owned()),
+        ..SnapshotLocation::default()
+    }
+}
+
+fn in_bucket() -> SnapshotLocation {
+    SnapshotLocation {
+        s3: Some(godb_crds::examples::s3()),
+        path: Some("production/ns/uid-9".to_owned()),
+        ..SnapshotLocation::default()
+    }
+}
+
 fn made(work: Work) -> Job {
-    job(&snapshot(), work, ("backups", "ns/uid-9"), &runner(), 21600)
+    job(&snapshot(), work, &on_claim(), &runner(), 21600).unwrap()
 }
 
 #[test]
 fn jobs_are_rendered_as_reviewed() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/snapshot-jobs.yaml");
-    let actual = [Work::Carry, Work::Verify, Work::Remove]
-        .map(|work| serde_yaml::to_string(&made(work)).unwrap())
-        .join("---\n");
+    let bucket = job(&snapshot(), Work::Carry, &in_bucket(), &runner(), 21600);
+    let claim = [Work::Carry, Work::Verify, Work::Remove].map(made);
+    let actual: Vec<String> = claim
+        .into_iter()
+        .chain(bucket)
+        .map(|job| serde_yaml::to_string(&job).unwrap())
+        .collect();
+    let actual = actual.join("---\n");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &actual).unwrap();
     }
@@ -78,6 +99,25 @@ fn only_the_job_that_copies_has_the_token() {
         let text = serde_yaml::to_string(&made(work)).unwrap();
         assert_eq!(text.contains("secretName"), has, "{work:?}");
         assert!(!text.contains("token.sha256"));
+    }
+}
+
+#[test]
+fn the_keys_of_a_bucket_are_in_no_argument() {
+    let job = job(&snapshot(), Work::Verify, &in_bucket(), &runner(), 21600).unwrap();
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    let container = &pod.containers[0];
+    let arguments = container.args.clone().unwrap().join(" ");
+    assert_eq!(
+        arguments,
+        format!(
+            "snapshot verify {} --dir s3://backups/production/ns/uid-9",
+            cut_name(&snapshot())
+        )
+    );
+    for variable in container.env.as_ref().unwrap() {
+        let is_key = variable.name.contains("_KEY") || variable.name.contains("TOKEN");
+        assert_eq!(variable.value.is_none(), is_key, "{}", variable.name);
     }
 }
 
