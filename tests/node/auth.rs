@@ -30,6 +30,8 @@ fn node(dir: &TempDir, tokens: &Path) -> Node {
     NodeOptions::new(dir.path().join("data"))
         .arg("--auth-tokens-file")
         .arg(tokens.to_str().unwrap())
+        .arg("--log-level")
+        .arg("error")
         .start()
 }
 
@@ -84,6 +86,25 @@ fn tokens_open_what_their_role_says_and_go_with_their_line() {
     });
     assert_eq!(insert(&mut documents, &writer), 401);
     assert_eq!(insert(&mut documents, &next), 201);
+}
+
+#[test]
+fn who_fails_at_the_admin_token_is_counted_and_written_down() {
+    let dir = TempDir::new().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "a-token-of-some-length").unwrap();
+    let node = NodeOptions::new(dir.path().join("data"))
+        .arg("--admin-token-file")
+        .arg(token.to_str().unwrap())
+        .start();
+    let mut port = node.admin_client();
+    port.get("/admin/stats").expect(401);
+    assert_eq!(status(&mut port, "GET", "/admin/stats", "wrong", ""), 401);
+    for reason in ["missing", "wrong"] {
+        let series = format!("godb_auth_refused_total{{listener=\"admin\",reason=\"{reason}\"}}");
+        assert_eq!(node.metric(&series), 1.0, "{reason}");
+    }
+    assert!(node.log().contains("audit=true"), "{}", node.log());
 }
 
 #[test]

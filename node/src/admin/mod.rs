@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use godb_engine::{EngineError, StorageEngine};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
@@ -31,9 +31,9 @@ use crate::http::body::Body;
 use crate::http::error::{ApiError, Kind};
 use crate::http::extract::{self, BodyTimes, RequestStream};
 use crate::lifecycle::Lifecycle;
-use crate::log::LogControl;
+use crate::log::{AUDIT, LogControl};
 use crate::metrics::Metrics;
-use crate::metrics::auth::Port;
+use crate::metrics::auth::{Port, Refusal};
 
 /// On every admin answer: tells one life of the process from the next.
 const BOOT_ID_HEADER: HeaderName = HeaderName::from_static("x-godb-boot-id");
@@ -166,7 +166,18 @@ impl Router {
             (Some(auth), _) => auth
                 .admit_by_name(&parts.headers, role, Port::Admin, self.peer)
                 .map(Some),
-            (None, _) => admitted.map(|()| None),
+            (None, _) => {
+                let counted = admitted.inspect_err(|refusal| {
+                    let has_token = parts.headers.contains_key(AUTHORIZATION);
+                    let reason = match refusal.kind {
+                        Kind::Forbidden => Refusal::Role,
+                        _ if has_token => Refusal::Wrong,
+                        _ => Refusal::Missing,
+                    };
+                    self.state.metrics.auth.refused(Port::Admin, reason);
+                });
+                counted.map(|()| None)
+            }
         }
     }
 
@@ -182,7 +193,8 @@ impl Router {
             return;
         }
         tracing::info!(
-            target: "audit",
+            target: AUDIT,
+            audit = true,
             who = who.unwrap_or("nobody we know"),
             peer = self.peer.map(tracing::field::display),
             method = %parts.method,

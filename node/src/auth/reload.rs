@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Auth;
 use super::table::Table;
 use crate::files;
+use crate::log::AUDIT;
 
 /// How often the tokens are looked at.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -51,7 +52,7 @@ impl Auth {
             Ok(table) if table == **self.table.load() => Ok(()),
             Ok(table) => {
                 self.metrics.reloaded(table.len());
-                tracing::info!(target: "audit", tokens = table.len(), "the tokens changed");
+                tracing::info!(target: AUDIT, audit = true, tokens = table.len(), "the tokens changed");
                 self.table.store(Arc::new(table));
                 Ok(())
             }
