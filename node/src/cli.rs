@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
+use crate::auth::Role;
 use crate::config::{Config, FlagValue, Inputs, SETTINGS, legacy};
 use crate::exit;
 use crate::snapshot::SnapshotCommand;
 use crate::tools::{
     Directories, Existing, ExportAllOptions, ExportOptions, Format, ImportAllOptions,
-    ImportOptions, RepairOptions, Target,
+    ImportOptions, NodeAddress, RepairOptions, Target,
 };
 
 /// What to do.
@@ -26,6 +27,13 @@ pub enum Command {
     ConfigShow(Inputs),
     /// Print every fault of the configuration.
     ConfigCheck(Inputs),
+    /// Make a token.
+    TokenCreate {
+        /// Whose it is.
+        name: String,
+        /// What it allows.
+        role: Role,
+    },
     /// Read every byte of a data directory.
     Verify(Directories),
     /// Make a damaged data directory usable again.
@@ -102,6 +110,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             None => {
                 return Err(root().error(ErrorKind::MissingSubcommand, "config show, or check?"));
             }
+        },
+        Some(("token", sub)) => match sub.subcommand() {
+            Some((_, sub)) => Command::TokenCreate {
+                name: text(sub, "name").unwrap_or_default(),
+                role: sub.get_one("role").copied().unwrap_or(Role::Read),
+            },
+            None => return Err(root().error(ErrorKind::MissingSubcommand, "token create?")),
         },
         Some(("verify", sub)) => Command::Verify(Directories {
             data_dir: path(sub, "dir").unwrap_or_default(),
@@ -213,7 +228,10 @@ fn target(matches: &ArgMatches) -> Target {
             wal_dir: path(matches, "wal_dir"),
             checkpoint_dir: path(matches, "checkpoint_dir"),
         }),
-        None => Target::Url(text(matches, "url").unwrap_or_default()),
+        None => Target::Node(NodeAddress {
+            url: text(matches, "url").unwrap_or_default(),
+            token_file: path(matches, "token_file"),
+        }),
     }
 }
 
@@ -247,12 +265,37 @@ fn root() -> Clap {
                     Clap::new("check").about("Print every fault; exit 64 if there is one"),
                 )),
         )
+        .subcommand(token())
         .subcommand(verify())
         .subcommand(repair())
         .subcommand(snapshot::definition())
         .subcommand(import())
         .subcommand(export());
     with_settings(command)
+}
+
+fn token() -> Clap {
+    Clap::new("token")
+        .about("Make a token that a node can ask for")
+        .subcommand_required(true)
+        .subcommand(
+            Clap::new("create")
+                .about("Print a new token, and the line of --auth-tokens-file that lets it in")
+                .arg(
+                    Arg::new("name")
+                        .value_name("NAME")
+                        .required(true)
+                        .help("Whose it is; the audit log shows it"),
+                )
+                .arg(
+                    Arg::new("role")
+                        .long("role")
+                        .value_name("ROLE")
+                        .default_value("read")
+                        .value_parser(|text: &str| text.parse::<Role>())
+                        .help("read; write: read and write; admin: both, and /admin/*"),
+                ),
+        )
 }
 
 fn verify() -> Clap {
@@ -329,6 +372,7 @@ fn import() -> Clap {
         )
         .arg(collection_arg())
         .arg(url_arg())
+        .arg(token_arg())
         .args(directory_args())
         .arg(
             Arg::new("format")
@@ -389,6 +433,7 @@ fn export() -> Clap {
         .arg(collection_arg())
         .arg(all_arg("Export the whole database"))
         .arg(url_arg())
+        .arg(token_arg())
         .args(directory_args())
         .arg(
             Arg::new("format")
@@ -431,6 +476,16 @@ fn url_arg() -> Arg {
         .default_value("http://127.0.0.1:8080")
         .conflicts_with("data_dir")
         .help("A running node")
+}
+
+fn token_arg() -> Arg {
+    path_arg(
+        "token_file",
+        "FILE",
+        "File with a token for that node [default: the token in GODB_TOKEN]",
+    )
+    .long("token-file")
+    .conflicts_with("data_dir")
 }
 
 fn directory_args() -> [Arg; 3] {

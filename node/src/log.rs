@@ -4,11 +4,15 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::LogFormat;
+
+/// The target of lines that tell who did what.
+pub const AUDIT: &str = "audit";
 
 /// Changes the level while the process runs.
 #[derive(Clone)]
@@ -31,9 +35,16 @@ impl LogControl {
     }
 }
 
+/// The level, but who did what is always written.
+fn lines_at(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_default(level)
+        .with_target(AUDIT, LevelFilter::INFO)
+}
+
 /// Starts logging for the life of the process.
 pub fn start(format: LogFormat, level: LevelFilter) -> LogControl {
-    let (filter, handle) = reload::Layer::<LevelFilter, Registry>::new(level);
+    let (filter, handle) = reload::Layer::<Targets, Registry>::new(lines_at(level));
     let registry = tracing_subscriber::registry().with(filter);
     // Only a second call could fail, and there is one call, in `main`.
     let _ = match format {
@@ -58,6 +69,10 @@ pub fn start(format: LogFormat, level: LevelFilter) -> LogControl {
             .try_init(),
     };
     LogControl {
-        apply: Arc::new(move |level| handle.reload(level).map_err(|error| error.to_string())),
+        apply: Arc::new(move |level| {
+            handle
+                .reload(lines_at(level))
+                .map_err(|error| error.to_string())
+        }),
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod archive;
+mod auth;
 mod bridge;
 mod cli;
 mod config;
@@ -20,6 +21,7 @@ mod tools;
 
 use std::io::Write;
 
+use crate::auth::TokenLine;
 use crate::cli::{Command, Invocation};
 use crate::config::Resolved;
 use crate::exit::{Exit, Failure};
@@ -73,6 +75,11 @@ fn run(Invocation { command, warnings }: Invocation) -> Result<Exit, Failure> {
             let resolved = config::resolve(&inputs)?;
             warn(&warnings, &resolved);
             print("the configuration is right\n")
+        }
+        Command::TokenCreate { name, role } => {
+            let line =
+                TokenLine::create(&name, role).map_err(|fault| Failure::new(Exit::Usage, fault))?;
+            print(&format!("token: {}\nline:  {line}\n", line.token))
         }
         Command::Verify(options) => tools::verify::run(&options),
         Command::Snapshot(command) => snapshot::run(&command),

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::admin;
 use crate::admin::thread::Admin;
+use crate::auth::Auth;
 use crate::bridge::Bridge;
 use crate::config::{Config, Resolved};
 use crate::exit::{Exit, Failure};
@@ -43,14 +44,22 @@ pub fn serve(resolved: Resolved, log: LogControl) -> Result<Exit, Failure> {
 
     let documents = server::reserve(resolved.config.listen)
         .map_err(|error| Failure::address("listen", resolved.config.listen, &error))?;
-    let admin = admin::thread::start(&resolved, log, &lifecycle, &metrics)?;
+    let auth = match &resolved.config.auth_tokens_file {
+        Some(path) => Some(
+            Auth::open(path, metrics.auth.clone())
+                .map_err(|fault| Failure::new(Exit::Usage, format!("auth_tokens_file: {fault}")))?,
+        ),
+        None => None,
+    }
+    .map(Arc::new);
+    let admin = admin::thread::start(&resolved, log, &lifecycle, &metrics, auth.clone())?;
     let config = resolved.config;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("godb-http")
         .build()
         .map_err(|error| Failure::new(Exit::Io, format!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(run(config, documents, &admin, lifecycle, metrics));
+    let outcome = runtime.block_on(run(config, documents, &admin, auth, lifecycle, metrics));
     // Whoever still waits for the disk is not waited for: what was acknowledged is there.
     runtime.shutdown_background();
     outcome
@@ -60,6 +69,7 @@ async fn run(
     config: Config,
     documents: TcpSocket,
     admin: &Admin,
+    auth: Option<Arc<Auth>>,
     lifecycle: Arc<Lifecycle>,
     metrics: Arc<Metrics>,
 ) -> Result<Exit, Failure> {
@@ -89,7 +99,7 @@ async fn run(
     say_what_was_recovered(engine.recovery_report());
     metrics.store.set_recovery(engine.recovery_report());
     admin.state.set_engine(engine.clone());
-    let serving = start_documents(&config, documents, engine, &lifecycle, &metrics)?;
+    let serving = start_documents(&config, documents, engine, auth, &lifecycle, &metrics)?;
     lifecycle.advance(Phase::Ready);
     tracing::info!(
         address = %serving.address,
@@ -133,23 +143,27 @@ fn start_documents(
     config: &Config,
     socket: TcpSocket,
     engine: StorageEngine,
+    auth: Option<Arc<Auth>>,
     lifecycle: &Arc<Lifecycle>,
     metrics: &Arc<Metrics>,
 ) -> Result<Serving, Failure> {
     let failed = |error: std::io::Error| Failure::address("listen", config.listen, &error);
     let listener = server::listen(socket).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let is_open = !address.ip().is_loopback();
+    let is_open = !address.ip().is_loopback() && auth.is_none();
     metrics.set_open_without_authentication(is_open);
     if is_open {
         tracing::warn!(%address, "the document port can be reached from other machines and asks for no token");
     }
-    let router = http::router(
+    let mut router = http::router(
         Bridge::new(engine.clone()),
         lifecycle.clone(),
         metrics.http.clone(),
         config.body_times(),
     );
+    if let Some(auth) = auth {
+        router = router.guarded_by(auth);
+    }
     let connections = Connections::new(config.connection_times(), metrics.connections("documents"));
     let sweeping = connections.clone();
     tokio::spawn(async move { sweeping.sweep().await });

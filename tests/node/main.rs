@@ -13,6 +13,7 @@
 
 mod admin;
 mod archive;
+mod auth;
 mod contract;
 mod damage;
 mod disk_full;

@@ -12,24 +12,28 @@ pub mod thread;
 pub mod token;
 
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use godb_engine::{EngineError, StorageEngine};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 
 use self::config::InForce;
 use self::route::Operation;
 use self::token::Guard;
+use crate::auth::Auth;
 use crate::http::body::Body;
 use crate::http::error::{ApiError, Kind};
 use crate::http::extract::{self, BodyTimes, RequestStream};
 use crate::lifecycle::Lifecycle;
-use crate::log::LogControl;
+use crate::log::{AUDIT, LogControl};
 use crate::metrics::Metrics;
+use crate::metrics::auth::{Port, Refusal};
 
 /// On every admin answer: tells one life of the process from the next.
 const BOOT_ID_HEADER: HeaderName = HeaderName::from_static("x-godb-boot-id");
@@ -50,6 +54,7 @@ pub struct State {
     /// Snapshots that somebody wants.
     snapshots: snapshots::Desk,
     guard: Guard,
+    auth: Option<Arc<Auth>>,
     body_budget: Arc<Semaphore>,
     body_times: BodyTimes,
 }
@@ -62,6 +67,7 @@ impl State {
         log: LogControl,
         in_force: InForce,
         guard: Guard,
+        auth: Option<Arc<Auth>>,
     ) -> Self {
         let snapshots = snapshots::Desk::new(&in_force.config);
         Self {
@@ -73,6 +79,7 @@ impl State {
             in_force: Mutex::new(in_force),
             engine: OnceLock::new(),
             guard,
+            auth,
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_UNITS)),
         }
     }
@@ -94,11 +101,13 @@ impl State {
 #[derive(Clone)]
 pub struct Router {
     state: Arc<State>,
+    /// The other end of the connection.
+    peer: Option<IpAddr>,
 }
 
 /// Builds the router.
 pub fn router(state: Arc<State>) -> Router {
-    Router { state }
+    Router { state, peer: None }
 }
 
 impl Router {
@@ -113,35 +122,95 @@ impl Router {
             body_times,
             ..
         } = &*self.state;
-        let read = extract::read_body(&parts.headers, body, body_budget, *body_times).await;
-        let answer = match read {
-            Ok(body) => self.dispatch(&parts, &body.bytes).await,
-            Err(error) => Err(error),
+        // Before the body: nobody without leave makes the node read one.
+        let admitted = self.admit(&parts);
+        let answer = match &admitted {
+            Ok(_) => {
+                match extract::read_body(&parts.headers, body, body_budget, *body_times).await {
+                    Ok(body) => self.dispatch(&parts, &body.bytes).await,
+                    Err(error) => Err(error),
+                }
+            }
+            Err(refusal) => {
+                extract::ignore_body(body, *body_times);
+                Err(refusal.clone())
+            }
         };
         let mut response = answer.unwrap_or_else(|error| {
             error.log(&parts.method, parts.uri.path());
             error.render(&parts.headers)
         });
+        self.audit(
+            &parts,
+            admitted.ok().flatten().as_deref(),
+            response.status(),
+        );
         if let Ok(boot_id) = HeaderValue::from_str(self.state.lifecycle.boot_id()) {
             response.headers_mut().insert(BOOT_ID_HEADER, boot_id);
         }
         response
     }
 
-    async fn dispatch(
-        &self,
-        parts: &hyper::http::request::Parts,
-        body: &[u8],
-    ) -> Result<Response<Body>, ApiError> {
+    /// Lets a request through, and tells who sent it where that is asked for.
+    fn admit(&self, parts: &Parts) -> Result<Option<String>, ApiError> {
+        let Some(role) = route::find(parts.uri.path()).and_then(|matched| matched.needs) else {
+            return Ok(None);
+        };
+        let State { guard, auth, .. } = &*self.state;
+        let admitted = guard.admit(&parts.headers);
+        match (auth, guard) {
+            (None, Guard::Open) => Ok(Some("anybody on loopback".to_owned())),
+            (_, Guard::Token(_) | Guard::TokenHash(_)) if admitted.is_ok() => {
+                Ok(Some("the admin token".to_owned()))
+            }
+            (Some(auth), _) => auth
+                .admit_by_name(&parts.headers, role, Port::Admin, self.peer)
+                .map(Some),
+            (None, _) => {
+                let counted = admitted.inspect_err(|refusal| {
+                    let has_token = parts.headers.contains_key(AUTHORIZATION);
+                    let reason = match refusal.kind {
+                        Kind::Forbidden => Refusal::Role,
+                        _ if has_token => Refusal::Wrong,
+                        _ => Refusal::Missing,
+                    };
+                    self.state.metrics.auth.refused(Port::Admin, reason);
+                });
+                counted.map(|()| None)
+            }
+        }
+    }
+
+    /// One line for what somebody changed, or was kept from changing or reading.
+    fn audit(&self, parts: &Parts, who: Option<&str>, status: StatusCode) {
+        let is_guarded = route::find(parts.uri.path()).is_some_and(|found| found.needs.is_some());
+        let only_reads = matches!(parts.method, Method::GET | Method::HEAD);
+        let is_refused = matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+        );
+        if !is_guarded || only_reads && !is_refused {
+            return;
+        }
+        tracing::info!(
+            target: AUDIT,
+            audit = true,
+            who = who.unwrap_or("nobody we know"),
+            peer = self.peer.map(tracing::field::display),
+            method = %parts.method,
+            path = parts.uri.path(),
+            status = status.as_u16(),
+            "administration"
+        );
+    }
+
+    async fn dispatch(&self, parts: &Parts, body: &[u8]) -> Result<Response<Body>, ApiError> {
         let state = &*self.state;
         let path = parts.uri.path();
         let Some(matched) = route::find(path) else {
             let message = format!("there is nothing at {path}");
             return Err(ApiError::new(Kind::RouteNotFound, message));
         };
-        if matched.is_guarded {
-            state.guard.admit(&parts.headers)?;
-        }
         let Some(operation) = matched.operation(parts.method.as_str()) else {
             let message = format!("{} is not one of: {}", parts.method, matched.allowed());
             let mut error = ApiError::new(Kind::MethodNotAllowed, message);
@@ -180,6 +249,13 @@ impl Router {
 }
 
 impl crate::server::Service for Router {
+    fn of_peer(self, peer: SocketAddr) -> Self {
+        Self {
+            peer: Some(peer.ip()),
+            ..self
+        }
+    }
+
     async fn call(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         Ok(self.handle(request).await)
     }

@@ -1,6 +1,8 @@
 //! The routes of the admin port, each in one row. Matching, `Allow` and the need of a token all come
 //! from this table.
 
+use crate::auth::Role;
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -24,49 +26,61 @@ pub(super) enum Operation {
     ReleaseLease,
 }
 
-/// Method, path with parameters in braces, operation. What begins with `/admin/` needs the token.
-const ROUTES: [(&str, &str, Operation); 18] = [
-    ("GET", "/metrics", Operation::Metrics),
-    ("GET", "/livez", Operation::Live),
-    ("GET", "/readyz", Operation::Ready),
-    ("GET", "/startupz", Operation::Started),
-    ("GET", "/admin/config", Operation::ShowConfig),
-    ("PUT", "/admin/config", Operation::ChangeConfig),
-    ("GET", "/admin/stats", Operation::Stats),
-    ("POST", "/admin/checkpoint", Operation::Checkpoint),
-    ("POST", "/admin/compact", Operation::Compact),
-    ("GET", "/admin/snapshots", Operation::ListSnapshots),
-    ("POST", "/admin/snapshots", Operation::CreateSnapshot),
-    ("GET", "/admin/snapshots/{name}", Operation::Snapshot),
+/// Method, path with parameters in braces, operation, and the role that a token needs.
+pub(super) type Row = (&'static str, &'static str, Operation, Option<Role>);
+
+const OPEN: Option<Role> = None;
+const ADMIN: Option<Role> = Some(Role::Admin);
+
+/// All routes.
+pub(super) const ROUTES: [Row; 18] = [
+    ("GET", "/metrics", Operation::Metrics, OPEN),
+    ("GET", "/livez", Operation::Live, OPEN),
+    ("GET", "/readyz", Operation::Ready, OPEN),
+    ("GET", "/startupz", Operation::Started, OPEN),
+    ("GET", "/admin/config", Operation::ShowConfig, ADMIN),
+    ("PUT", "/admin/config", Operation::ChangeConfig, ADMIN),
+    ("GET", "/admin/stats", Operation::Stats, ADMIN),
+    ("POST", "/admin/checkpoint", Operation::Checkpoint, ADMIN),
+    ("POST", "/admin/compact", Operation::Compact, ADMIN),
+    ("GET", "/admin/snapshots", Operation::ListSnapshots, ADMIN),
+    ("POST", "/admin/snapshots", Operation::CreateSnapshot, ADMIN),
+    ("GET", "/admin/snapshots/{name}", Operation::Snapshot, ADMIN),
     (
         "DELETE",
         "/admin/snapshots/{name}",
         Operation::DeleteSnapshot,
+        ADMIN,
     ),
     (
         "POST",
         "/admin/snapshots/{name}/verify",
         Operation::VerifySnapshot,
+        ADMIN,
     ),
     (
         "GET",
         "/admin/snapshots/{name}/files",
         Operation::SnapshotFiles,
+        ADMIN,
     ),
     (
         "GET",
         "/admin/snapshots/{name}/files/{file}",
         Operation::SnapshotFile,
+        ADMIN,
     ),
     (
         "PUT",
         "/admin/snapshots/{name}/leases/{holder}",
         Operation::RenewLease,
+        ADMIN,
     ),
     (
         "DELETE",
         "/admin/snapshots/{name}/leases/{holder}",
         Operation::ReleaseLease,
+        ADMIN,
     ),
 ];
 
@@ -74,8 +88,8 @@ const ROUTES: [(&str, &str, Operation); 18] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Matched<'p> {
     template: &'static str,
-    /// Whether it needs the token.
-    pub(super) is_guarded: bool,
+    /// The role that a token needs; none: it is open to all.
+    pub(super) needs: Option<Role>,
     /// The first parameter, still percent-encoded, or empty.
     pub(super) first: &'p str,
     /// The second one.
@@ -86,13 +100,13 @@ pub(super) struct Matched<'p> {
 pub(super) fn find(path: &str) -> Option<Matched<'_>> {
     ROUTES
         .iter()
-        .find_map(|(_, template, _)| fit(template, path))
+        .find_map(|(_, template, _, needs)| fit(template, *needs, path))
 }
 
-fn fit<'p>(template: &'static str, path: &'p str) -> Option<Matched<'p>> {
+fn fit<'p>(template: &'static str, needs: Option<Role>, path: &'p str) -> Option<Matched<'p>> {
     let mut matched = Matched {
         template,
-        is_guarded: template.starts_with("/admin/"),
+        needs,
         first: "",
         second: "",
     };
@@ -114,7 +128,7 @@ fn fit<'p>(template: &'static str, path: &'p str) -> Option<Matched<'p>> {
 }
 
 impl Matched<'_> {
-    fn rows(&self) -> impl Iterator<Item = &'static (&'static str, &'static str, Operation)> {
+    fn rows(&self) -> impl Iterator<Item = &'static Row> {
         let template = self.template;
         ROUTES.iter().filter(move |row| row.1 == template)
     }
@@ -124,7 +138,7 @@ impl Matched<'_> {
         let method = if method == "HEAD" { "GET" } else { method };
         self.rows()
             .find(|(of_row, ..)| *of_row == method)
-            .map(|(.., operation)| *operation)
+            .map(|(_, _, operation, _)| *operation)
     }
 
     /// The value of `Allow`.
@@ -147,14 +161,16 @@ mod tests {
 
     #[test]
     fn every_route_is_found_by_its_template() {
-        for (method, template, operation) in &ROUTES {
+        for (method, template, operation, needs) in &ROUTES {
             let matched = find(template).unwrap();
             assert_eq!(
                 matched.operation(method),
                 Some(*operation),
                 "{method} {template}"
             );
-            assert_eq!(matched.is_guarded, template.contains("/admin"));
+            // All methods of a path need the same, as the role is asked for before the method is known.
+            assert_eq!(matched.needs, *needs);
+            assert_eq!(needs.is_some(), template.contains("/admin"));
         }
     }
 

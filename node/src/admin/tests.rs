@@ -30,6 +30,7 @@ fn node(config: Config, is_loopback: bool) -> Node {
         LogControl::disconnected(),
         in_force,
         guard,
+        None,
     ));
     Node {
         router: router(state.clone()),
@@ -188,4 +189,45 @@ async fn other_machines_get_metrics_and_probes_only() {
     }
     assert_eq!(node.ask("GET", "/admin", "").await.0, 404);
     assert_eq!(node.ask("POST", "/livez", "").await.0, 405);
+}
+
+#[tokio::test]
+async fn every_route_asks_for_its_role() {
+    let open = node(Config::default(), false);
+    let file = crate::auth::tests::three_tokens();
+    let auth = Auth::open(file.path(), open.state.metrics.auth.clone()).unwrap();
+    let state = State::new(
+        open.state.lifecycle.clone(),
+        open.state.metrics.clone(),
+        LogControl::disconnected(),
+        InForce {
+            config: Config::default(),
+            sources: Vec::new(),
+        },
+        Guard::Shut,
+        Some(Arc::new(auth)),
+    );
+    let router = router(Arc::new(state));
+    for (method, template, _, needs) in &route::ROUTES {
+        for (token, has) in crate::auth::tests::BEARERS {
+            let mut request = Request::builder().method(*method).uri(*template);
+            if let Some(token) = token {
+                request = request.header("authorization", token);
+            }
+            let request = request.body(Full::new(Bytes::new())).unwrap();
+            let status = router.handle(request).await.status().as_u16();
+            let expected_refusal = match (needs, has) {
+                (None, _) => None,
+                (Some(_), None) => Some(401),
+                (Some(needs), Some(has)) => (has < *needs).then_some(403),
+            };
+            match expected_refusal {
+                Some(refusal) => assert_eq!(status, refusal, "{method} {template} {token:?}"),
+                None => assert!(
+                    ![401, 403].contains(&status),
+                    "{method} {template} {token:?}"
+                ),
+            }
+        }
+    }
 }

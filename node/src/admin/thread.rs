@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::State;
 use super::config::InForce;
 use super::token::Guard;
+use crate::auth::{Auth, reload};
 use crate::config::{Resolved, Source};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::Lifecycle;
@@ -40,6 +41,7 @@ pub fn start(
     log: LogControl,
     lifecycle: &Arc<Lifecycle>,
     metrics: &Arc<Metrics>,
+    auth: Option<Arc<Auth>>,
 ) -> Result<Admin, Failure> {
     let failed = |error| Failure::new(Exit::Io, format!("cannot start the admin port: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -49,7 +51,7 @@ pub fn start(
         .map_err(failed)?;
     let listener = listen(resolved, &runtime)?;
     let address = listener.local_addr().map_err(failed)?;
-    let guard = guard(resolved, address)?;
+    let guard = guard(resolved, address, auth.is_some())?;
     let in_force = InForce {
         config: resolved.config.clone(),
         sources: resolved.sources.iter().map(ToString::to_string).collect(),
@@ -60,6 +62,7 @@ pub fn start(
         log,
         in_force,
         guard,
+        auth.clone(),
     ));
     let router = super::router(state.clone());
     let expiring = state.clone();
@@ -74,6 +77,9 @@ pub fn start(
                 let sweeping = connections.clone();
                 tokio::spawn(async move { sweeping.sweep().await });
                 tokio::spawn(super::snapshots::expire(expiring));
+                if let Some(auth) = auth {
+                    tokio::spawn(reload::watch(auth));
+                }
                 // The sender lives as long as the loop: the admin port stops with the process.
                 let (_never_stops, stop) = watch::channel(false);
                 server::accept(listener, router, connections, MAX_CONNECTIONS, stop).await;
@@ -83,12 +89,12 @@ pub fn start(
     Ok(Admin { state, address })
 }
 
-fn guard(resolved: &Resolved, address: SocketAddr) -> Result<Guard, Failure> {
+fn guard(resolved: &Resolved, address: SocketAddr, has_tokens: bool) -> Result<Guard, Failure> {
     let guard = Guard::new(&resolved.config, address.ip().is_loopback());
     guard
         .check()
         .map_err(|fault| Failure::new(Exit::Usage, format!("admin token: {fault}")))?;
-    if matches!(guard, Guard::Shut) {
+    if matches!(guard, Guard::Shut) && !has_tokens {
         tracing::warn!(
             %address,
             "the admin port is not on loopback and has no token: /admin is closed, metrics and probes are open"

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
+use crate::auth::parse_hash;
 use crate::config::Config;
 use crate::files;
 use crate::http::error::{ApiError, Kind};
@@ -72,7 +74,7 @@ impl Guard {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
             .map(|(_, token)| Hash::from(Sha256::digest(token.trim_ascii())));
         match given {
-            Some(given) if same(&given, &expected) => Ok(()),
+            Some(given) if bool::from(given.ct_eq(&expected)) => Ok(()),
             Some(_) => Err(ApiError::new(
                 Kind::Unauthorized,
                 "the token is not the admin token",
@@ -108,22 +110,6 @@ fn read(path: &Path) -> Result<String, String> {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(error) => Err(format!("{}: {error}", path.display())),
     }
-}
-
-fn parse_hash(text: &str) -> Option<Hash> {
-    let mut hash = [0_u8; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (place, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(hash)
-}
-
-/// Takes the same time wherever the difference is.
-fn same(a: &Hash, b: &Hash) -> bool {
-    a.iter().zip(b).fold(0, |seen, (x, y)| seen | (x ^ y)) == 0
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
 use super::{directory_args, path, path_arg, text};
-use crate::snapshot::{NodeAddress, Place, PullOptions, RestoreOptions, SnapshotCommand};
-use crate::tools::Directories;
+use crate::snapshot::{Place, PullOptions, RestoreOptions, SnapshotCommand};
+use crate::tools::{Directories, NodeAddress};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -225,7 +225,7 @@ fn node_args() -> [Arg; 2] {
         path_arg(
             "token_file",
             "FILE",
-            "File with its admin token [env: GODB_ADMIN_TOKEN_FILE]",
+            "File with a token of role admin [default: the token in GODB_TOKEN] [env: GODB_ADMIN_TOKEN_FILE]",
         )
         .long("token-file")
         .env("GODB_ADMIN_TOKEN_FILE")

@@ -316,9 +316,10 @@ fn is_service_link(rest: &str) -> bool {
     rest.contains("_PORT_") || rest.contains("_SERVICE_")
 }
 
-/// What the scripts and tests of godb's sources are told, by people who also start nodes there.
+/// What clients, and the scripts and tests of godb's sources, are told by people who also start
+/// nodes there.
 fn is_of_tools(rest: &str) -> bool {
-    ["BIN", "IMAGES", "CLUSTER_CACHE", "WHO_SYNCS"].contains(&rest)
+    ["BIN", "IMAGES", "CLUSTER_CACHE", "TOKEN", "WHO_SYNCS"].contains(&rest)
         || rest.starts_with("TEST_")
         || rest.starts_with("POWERCUT_")
 }

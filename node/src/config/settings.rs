@@ -55,6 +55,8 @@ pub struct Config {
     pub snapshot_lease: Duration,
     /// Bytes a second that all readers of snapshots get together.
     pub snapshot_read_rate: u64,
+    /// File or directory with the tokens that both ports ask for.
+    pub auth_tokens_file: Option<PathBuf>,
     /// File with the token that `/admin/*` asks for.
     pub admin_token_file: Option<PathBuf>,
     /// File with the SHA-256 of that token, in hexadecimal.
@@ -83,6 +85,7 @@ impl Default for Config {
             send_timeout: Duration::from_secs(30),
             snapshot_lease: Duration::from_secs(15 * 60),
             snapshot_read_rate: 128 * 1024 * 1024,
+            auth_tokens_file: None,
             admin_token_file: None,
             admin_token_sha256_file: None,
         }
@@ -342,6 +345,15 @@ pub const SETTINGS: &[Setting] = &[
         live: false,
         set: |c, v| snapshot_read_rate(v).map(|b| c.snapshot_read_rate = b),
         get: |c| format_quantity(c.snapshot_read_rate),
+    },
+    Setting {
+        key: "auth_tokens_file",
+        value_name: "PATH",
+        help: "File, or directory of files, with the tokens that both ports ask for: a line `name \
+               role sha256` each, as `godb token create` prints it. Read again when it changes",
+        live: false,
+        set: |c, v| path(v).map(|p| c.auth_tokens_file = Some(p)),
+        get: |c| optional_path(c.auth_tokens_file.as_ref()),
     },
     Setting {
         key: "admin_token_file",

@@ -16,6 +16,7 @@ pub mod stream;
 mod tests;
 
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,8 +30,10 @@ use self::body::Body;
 use self::error::{ApiError, Kind};
 use self::extract::{BodyTimes, RequestBody, RequestStream};
 use self::route::{BodyUse, Operation, PathMatch, Route};
+use crate::auth::{Auth, Role};
 use crate::bridge::Bridge;
 use crate::lifecycle::{Lifecycle, Phase};
+use crate::metrics::auth::Port;
 use crate::metrics::http::HttpMetrics;
 
 /// Streams that may be open at once.
@@ -50,8 +53,6 @@ pub struct State {
     pub body_times: BodyTimes,
     /// Places for streams.
     pub streams: Arc<Semaphore>,
-    /// `/openapi.json`, rendered once.
-    pub openapi: Bytes,
 }
 
 /// One request, taken apart: what handlers read.
@@ -80,6 +81,12 @@ impl Call<'_> {
 #[derive(Clone)]
 pub struct Router {
     state: Arc<State>,
+    /// Who may do what; none: everybody everything.
+    auth: Option<Arc<Auth>>,
+    /// The other end of the connection.
+    peer: Option<IpAddr>,
+    /// `/openapi.json`, rendered once.
+    openapi: Bytes,
 }
 
 /// Builds the router.
@@ -90,6 +97,9 @@ pub fn router(
     body_times: BodyTimes,
 ) -> Router {
     Router {
+        auth: None,
+        peer: None,
+        openapi: Bytes::from(openapi::document(false).to_string()),
         state: Arc::new(State {
             bridge,
             lifecycle,
@@ -97,12 +107,30 @@ pub fn router(
             body_budget: Arc::new(Semaphore::new(extract::BODY_BUDGET_UNITS)),
             body_times,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-            openapi: Bytes::from(openapi::document().to_string()),
         }),
     }
 }
 
 impl Router {
+    /// The same, for those with a token only.
+    pub fn guarded_by(self, auth: Arc<Auth>) -> Self {
+        Self {
+            auth: Some(auth),
+            openapi: Bytes::from(openapi::document(true).to_string()),
+            ..self
+        }
+    }
+
+    /// Lets a request through that has the role it needs.
+    fn admit(&self, parts: &Parts, needs: Option<Role>) -> Result<(), ApiError> {
+        match (&self.auth, needs) {
+            (Some(auth), Some(role)) => {
+                auth.admit(&parts.headers, role, Port::Documents, self.peer)
+            }
+            (None, _) | (_, None) => Ok(()),
+        }
+    }
+
     /// Answers one request.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
@@ -149,17 +177,28 @@ impl Router {
     {
         let Some(path) = route::match_path(parts.uri.path()) else {
             extract::ignore_body(body, self.state.body_times);
+            if let Err(refusal) = self.admit(parts, Some(Role::Read)) {
+                return (None, Err(refusal));
+            }
             let message = format!("there is nothing at {}", parts.uri.path());
             return (None, Err(ApiError::new(Kind::RouteNotFound, message)));
         };
         let Some(route) = route::find(path.template, parts.method.as_str()) else {
             extract::ignore_body(body, self.state.body_times);
+            if let Err(refusal) = self.admit(parts, Some(Role::Read)) {
+                return (None, Err(refusal));
+            }
             let allow = route::allowed(path.template);
             let message = format!("{} is not one of: {allow}", parts.method);
             let mut error = ApiError::new(Kind::MethodNotAllowed, message);
             error.allow = Some(allow);
             return (None, Err(error));
         };
+        // Before the body: nobody without leave makes the node read one.
+        if let Err(refusal) = self.admit(parts, route.needs) {
+            extract::ignore_body(body, self.state.body_times);
+            return (Some(route), Err(refusal));
+        }
         let read = match route.body {
             BodyUse::Ignored => {
                 extract::ignore_body(body, self.state.body_times);
@@ -191,7 +230,7 @@ impl Router {
         let state = &*self.state;
         match route.operation {
             Operation::Health => Ok(health::health(state)),
-            Operation::OpenApi => Ok(answer::json(StatusCode::OK, state.openapi.clone())),
+            Operation::OpenApi => Ok(answer::json(StatusCode::OK, self.openapi.clone())),
             Operation::Insert => documents::insert(state, call).await,
             Operation::Get => documents::get(state, call).await,
             Operation::Update => documents::update(state, call).await,
@@ -209,6 +248,13 @@ impl Router {
 }
 
 impl crate::server::Service for Router {
+    fn of_peer(self, peer: SocketAddr) -> Self {
+        Self {
+            peer: Some(peer.ip()),
+            ..self
+        }
+    }
+
     async fn call(
         &self,
         request: Request<hyper::body::Incoming>,

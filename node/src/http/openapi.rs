@@ -5,19 +5,23 @@ use serde_json::{Map, Value, json};
 
 use super::extract::MAX_BODY_BYTES;
 use super::route::{BodyUse, Operation, ROUTES, Route};
+use crate::auth::Role;
 
-/// The document.
-pub fn document() -> Value {
+/// The document, of a node that asks for tokens or not.
+pub fn document(asks_for_tokens: bool) -> Value {
     let mut paths = Map::new();
     for route in &ROUTES {
         let item = paths
             .entry(route.template)
             .or_insert_with(|| path_item(route.template));
         if let Value::Object(item) = item {
-            item.insert(route.method.to_ascii_lowercase(), operation(route));
+            item.insert(
+                route.method.to_ascii_lowercase(),
+                operation(route, asks_for_tokens),
+            );
         }
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "godb",
@@ -34,7 +38,15 @@ pub fn document() -> Value {
                 "schema": {"type": "integer", "minimum": 1},
             },
         }},
-    })
+    });
+    if asks_for_tokens && let Value::Object(document) = &mut document {
+        document.insert("security".to_owned(), json!([{"token": []}]));
+        if let Some(Value::Object(components)) = document.get_mut("components") {
+            let scheme = json!({"type": "http", "scheme": "bearer"});
+            components.insert("securitySchemes".to_owned(), json!({"token": scheme}));
+        }
+    }
+    document
 }
 
 fn path_item(template: &str) -> Value {
@@ -215,7 +227,7 @@ fn meaning(operation: Operation) -> Meaning {
     }
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &Route, asks_for_tokens: bool) -> Value {
     let meaning = meaning(route.operation);
     let is_write = meaning.refusals.contains(&"507") && route.operation != Operation::CreateIndex;
     let mut out = Map::new();
@@ -225,6 +237,9 @@ fn operation(route: &Route) -> Value {
         "responses".to_owned(),
         responses(route.operation, &meaning, is_write),
     );
+    if asks_for_tokens {
+        with_token(&mut out, route.needs);
+    }
     if route.body == BodyUse::Json {
         let body = json!({
             "required": true,
@@ -238,6 +253,30 @@ fn operation(route: &Route) -> Value {
         out.insert("parameters".to_owned(), Value::Array(parameters));
     }
     Value::Object(out)
+}
+
+/// What changes where tokens are asked for.
+fn with_token(operation: &mut Map<String, Value>, needs: Option<Role>) {
+    let Some(role) = needs else {
+        operation.insert("security".to_owned(), json!([]));
+        return;
+    };
+    let description = format!("Needs a token of role {}", role.as_str());
+    operation.insert("description".to_owned(), description.into());
+    if let Some(Value::Object(responses)) = operation.get_mut("responses") {
+        for status in ["401", "403", "429"] {
+            if !responses.contains_key(status) {
+                responses.insert(status.to_owned(), refusal(status));
+            }
+        }
+    }
+}
+
+fn refusal(status: &str) -> Value {
+    json!({"description": refusal_text(status), "content": {
+        "application/json": {"schema": reference("Error")},
+        "application/problem+json": {"schema": reference("Problem")},
+    }})
 }
 
 fn responses(operation: Operation, meaning: &Meaning, is_write: bool) -> Value {
@@ -279,6 +318,8 @@ fn responses(operation: Operation, meaning: &Meaning, is_write: bool) -> Value {
 fn refusal_text(status: &str) -> &'static str {
     match status {
         "400" => "The request is wrong",
+        "401" => "A token is needed, or it is not known",
+        "403" => "The role of the token is not enough",
         "404" => "There is no such document",
         "408" => "The body did not arrive in time",
         "409" => "The id is taken",
@@ -427,7 +468,7 @@ mod tests {
 
     #[test]
     fn it_has_exactly_the_routes() {
-        let document = document();
+        let document = document(false);
         let mut described = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
             for method in METHODS {
@@ -445,7 +486,7 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere_and_every_schema_is_used() {
-        let document = document();
+        let document = document(false);
         let text = document.to_string();
         let mut used = BTreeSet::new();
         for part in text.split("#/components/schemas/").skip(1) {
@@ -458,7 +499,7 @@ mod tests {
 
     #[test]
     fn path_parameters_and_ids_are_complete() {
-        let document = document();
+        let document = document(false);
         let mut ids = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
             let named = item["parameters"].as_array().map_or(0, Vec::len);

@@ -1,5 +1,7 @@
-//! The routes of the document port, each in one row. Matching, `Allow`, metric labels and the
-//! OpenAPI document all come from this table.
+//! The routes of the document port, each in one row. Matching, `Allow`, metric labels, the role
+//! that a token needs and the OpenAPI document all come from this table.
+
+use crate::auth::Role;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct Route {
     pub template: &'static str,
     /// What happens to a request body.
     pub body: BodyUse,
+    /// The least role it needs where tokens are asked for; none: it is open to all.
+    pub needs: Option<Role>,
 }
 
 const fn row(
@@ -61,12 +65,14 @@ const fn row(
     method: &'static str,
     template: &'static str,
     body: BodyUse,
+    needs: Option<Role>,
 ) -> Route {
     Route {
         operation,
         method,
         template,
         body,
+        needs,
     }
 }
 
@@ -74,42 +80,62 @@ const COLLECTION: &str = "/collections/{collection}";
 const BATCH: &str = "/collections/{collection}/batch";
 const DOCUMENT: &str = "/collections/{collection}/documents/{id}";
 
+const OPEN: Option<Role> = None;
+const READ: Option<Role> = Some(Role::Read);
+const WRITE: Option<Role> = Some(Role::Write);
+
 /// All routes. A row's place is the operation's number.
 pub const ROUTES: [Route; 14] = [
-    row(Operation::Health, "GET", "/health", BodyUse::Ignored),
-    row(Operation::OpenApi, "GET", "/openapi.json", BodyUse::Ignored),
-    row(Operation::Insert, "POST", COLLECTION, BodyUse::Json),
-    row(Operation::BatchInsert, "POST", BATCH, BodyUse::Json),
-    row(Operation::BatchUpdate, "PATCH", BATCH, BodyUse::Json),
-    row(Operation::Get, "GET", DOCUMENT, BodyUse::Ignored),
-    row(Operation::Update, "PATCH", DOCUMENT, BodyUse::Json),
-    row(Operation::Replace, "PUT", DOCUMENT, BodyUse::Json),
-    row(Operation::Delete, "DELETE", DOCUMENT, BodyUse::Ignored),
+    row(Operation::Health, "GET", "/health", BodyUse::Ignored, OPEN),
+    row(
+        Operation::OpenApi,
+        "GET",
+        "/openapi.json",
+        BodyUse::Ignored,
+        READ,
+    ),
+    row(Operation::Insert, "POST", COLLECTION, BodyUse::Json, WRITE),
+    row(Operation::BatchInsert, "POST", BATCH, BodyUse::Json, WRITE),
+    row(Operation::BatchUpdate, "PATCH", BATCH, BodyUse::Json, WRITE),
+    row(Operation::Get, "GET", DOCUMENT, BodyUse::Ignored, READ),
+    row(Operation::Update, "PATCH", DOCUMENT, BodyUse::Json, WRITE),
+    row(Operation::Replace, "PUT", DOCUMENT, BodyUse::Json, WRITE),
+    row(
+        Operation::Delete,
+        "DELETE",
+        DOCUMENT,
+        BodyUse::Ignored,
+        WRITE,
+    ),
     row(
         Operation::Find,
         "GET",
         "/collections/{collection}/find",
         BodyUse::Ignored,
+        READ,
     ),
     row(
         Operation::FindStream,
         "GET",
         "/collections/{collection}/find_with_stream",
         BodyUse::Ignored,
+        READ,
     ),
     row(
         Operation::Indexes,
         "GET",
         "/collections/{collection}/indexes",
         BodyUse::Ignored,
+        READ,
     ),
     row(
         Operation::CreateIndex,
         "POST",
         "/collections/{collection}/indexes/{field}",
         BodyUse::Ignored,
+        WRITE,
     ),
-    row(Operation::Export, "GET", "/export", BodyUse::Ignored),
+    row(Operation::Export, "GET", "/export", BodyUse::Ignored, READ),
 ];
 
 /// A path that some route has, with its parameters still percent-encoded.

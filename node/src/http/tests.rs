@@ -393,3 +393,85 @@ async fn the_description_is_served() {
         .json();
     assert_eq!(document["openapi"], "3.1.0");
 }
+
+fn with_tokens(node: Node) -> (Node, tempfile::NamedTempFile) {
+    let file = crate::auth::tests::three_tokens();
+    let auth = Auth::open(file.path(), node.metrics.auth.clone()).unwrap();
+    let router = node.router.clone().guarded_by(Arc::new(auth));
+    (Node { router, ..node }, file)
+}
+
+#[tokio::test]
+async fn every_route_asks_for_its_role() {
+    let (node, _file) = with_tokens(node());
+    for route in &route::ROUTES {
+        let path = route
+            .template
+            .replace("{collection}", "c")
+            .replace("{id}", "x")
+            .replace("{field}", "f");
+        for (token, has) in crate::auth::tests::BEARERS {
+            let headers: Vec<(&str, &str)> = token
+                .map(|token| ("authorization", token))
+                .into_iter()
+                .collect();
+            let answer = node.ask_with(route.method, &path, &headers, "").await;
+            let status = answer.status.as_u16();
+            let what = format!("{} {path} with {token:?}: {}", route.method, answer.text);
+            match route.needs {
+                None => assert_eq!((route.template, status), ("/health", 200), "{what}"),
+                Some(needs) if has >= Some(needs) => {
+                    assert!(![401, 403].contains(&status), "{what}");
+                }
+                Some(_) if has.is_none() => {
+                    assert_eq!(status, 401, "{what}");
+                    assert_eq!(answer.headers["www-authenticate"], "Bearer");
+                    assert!(answer.text.contains("\"error\":\"Unauthorized\""), "{what}");
+                }
+                Some(_) => {
+                    assert_eq!(status, 403, "{what}");
+                    assert!(answer.text.contains("\"error\":\"Forbidden\""), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_token_learns_nothing_of_paths_and_methods() {
+    let (node, _file) = with_tokens(node());
+    for (method, path) in [
+        ("GET", "/nothing"),
+        ("POST", "/health"),
+        ("GET", "/collections/c"),
+    ] {
+        assert_eq!(
+            node.ask(method, path, "").await.status.as_u16(),
+            401,
+            "{path}"
+        );
+        let reader = [("authorization", "Bearer reads")];
+        let status = node
+            .ask_with(method, path, &reader, "")
+            .await
+            .status
+            .as_u16();
+        assert!([404, 405].contains(&status), "{path}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_reader_writes_nothing() {
+    let (node, _file) = with_tokens(node());
+    let document = r#"{"_id":"x"}"#;
+    let ask = async |token| {
+        let headers = [("authorization", token)];
+        node.ask_with("POST", "/collections/c", &headers, document)
+            .await
+            .status
+            .as_u16()
+    };
+    assert_eq!(ask("Bearer reads").await, 403);
+    assert!(node.engine.collection("c").unwrap().is_none());
+    assert_eq!(ask("Bearer writes").await, 201);
+}

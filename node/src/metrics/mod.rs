@@ -1,6 +1,7 @@
 //! What `/metrics` shows: every series is there from the start at 0, names end in base units, and
 //! labels take few values. Handles are made once, so that counting is one addition.
 
+pub mod auth;
 pub mod http;
 pub mod observer;
 pub mod store;
@@ -14,6 +15,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, Result, TextEncoder,
 };
 
+use self::auth::AuthMetrics;
 use self::http::HttpMetrics;
 use self::store::StoreMetrics;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -30,6 +32,8 @@ pub struct Metrics {
     registry: Registry,
     /// Requests of the document port.
     pub http: Arc<HttpMetrics>,
+    /// Who was let in.
+    pub auth: Arc<AuthMetrics>,
     /// The store.
     pub store: Arc<StoreMetrics>,
     connections: IntGaugeVec,
@@ -57,6 +61,7 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
             http: Arc::new(HttpMetrics::new(&make)?),
+            auth: Arc::new(AuthMetrics::new(&make)?),
             store: Arc::new(StoreMetrics::new(&make)?),
             connections: make.gauges(
                 "godb_http_connections",

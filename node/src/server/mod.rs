@@ -30,6 +30,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests.
 pub trait Service: Clone + Send + Sync + 'static {
+    /// The same for one connection, whose other end is `peer`.
+    fn of_peer(self, _peer: SocketAddr) -> Self {
+        self
+    }
+
     /// The answer to one request.
     fn call(
         &self,
@@ -73,8 +78,12 @@ pub async fn accept<S: Service>(
             Ok((stream, peer, place)) => {
                 // Answers are small and complete: waiting to fill a packet only delays them.
                 let _ = stream.set_nodelay(true);
-                let connection =
-                    connection::run(stream, peer, service.clone(), connections.clone());
+                let connection = connection::run(
+                    stream,
+                    peer,
+                    service.clone().of_peer(peer),
+                    connections.clone(),
+                );
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);

@@ -27,7 +27,7 @@ use godb_store::disk::{Disk, RealDisk};
 use godb_store::{Settings, Snapshots};
 
 use crate::exit::{Exit, Failure};
-use crate::tools::Directories;
+use crate::tools::{Directories, NodeAddress};
 
 /// Where snapshots are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,15 +38,6 @@ pub enum Place {
     Database(Directories),
     /// In a directory of their own.
     Folder(PathBuf),
-}
-
-/// The admin port of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeAddress {
-    /// `http://host:port`.
-    pub url: String,
-    /// File with the admin token.
-    pub token_file: Option<PathBuf>,
 }
 
 /// What `godb snapshot …` was told.

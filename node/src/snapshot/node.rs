@@ -14,12 +14,9 @@ use super::NodeAddress;
 use super::show::Listed;
 use super::source::Sink;
 use crate::exit::{Exit, Failure};
-use crate::files;
 use crate::lifecycle::hex;
 use crate::tools::client::{Answer, Client, ClientError, Endpoint};
 
-/// More than any token.
-const MAX_TOKEN_FILE_BYTES: u64 = 4096;
 /// How long the node keeps a snapshot for a reader that says nothing more.
 const LEASE: Duration = Duration::from_secs(120);
 /// Connections that break one after the other without a byte between them, before a read fails.
@@ -39,16 +36,8 @@ pub struct Node {
 impl Node {
     /// Connects with the first request.
     pub fn new(address: &NodeAddress) -> Result<Self, Failure> {
-        let endpoint =
-            Endpoint::parse(&address.url).map_err(|fault| Failure::new(Exit::Usage, fault))?;
-        let mut client = Client::new(endpoint);
-        if let Some(path) = &address.token_file {
-            let token = files::read_text(path, MAX_TOKEN_FILE_BYTES)
-                .map_err(|error| Failure::io("read", path, &error))?;
-            client = client.with_token(token.trim()).ok_or_else(|| {
-                Failure::new(Exit::Usage, format!("{} is no token", path.display()))
-            })?;
-        }
+        let endpoint = Endpoint::open(&address.url, address.token_file.as_deref())?;
+        let client = Client::new(endpoint);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

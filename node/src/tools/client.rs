@@ -2,6 +2,8 @@
 //! is gone.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,12 +16,22 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::exit::{Exit, Failure};
+use crate::files;
+
+/// More than any token.
+const MAX_TOKEN_FILE_BYTES: u64 = 4096;
+/// The variable that holds a token.
+const TOKEN_VARIABLE: &str = "GODB_TOKEN";
+
 /// Where a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     authority: String,
     address: String,
     base: String,
+    /// With each request. It shows itself to nobody who prints this.
+    authorization: Option<Arc<HeaderValue>>,
 }
 
 /// Why there is no answer.
@@ -85,6 +97,42 @@ impl Endpoint {
             authority: authority.as_str().to_owned(),
             address: format!("{}:{port}", authority.host()),
             base: uri.path().trim_end_matches('/').to_owned(),
+            authorization: None,
+        })
+    }
+
+    /// The same with the token of a file or, without one, that of the variable `GODB_TOKEN`.
+    pub fn open(url: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let usage = |fault: String| Failure::new(Exit::Usage, fault);
+        let endpoint = Self::parse(url).map_err(usage)?;
+        let (token, place) = match (token_file, std::env::var_os(TOKEN_VARIABLE)) {
+            (Some(path), _) => {
+                let token = files::read_text(path, MAX_TOKEN_FILE_BYTES)
+                    .map_err(|error| Failure::io("read", path, &error))?;
+                (token, path.display().to_string())
+            }
+            (None, Some(token)) => {
+                let token = token.into_string().unwrap_or_default();
+                (token, TOKEN_VARIABLE.to_owned())
+            }
+            (None, None) => return Ok(endpoint),
+        };
+        endpoint
+            .with_token(token.trim())
+            .ok_or_else(|| usage(format!("{place} is no token")))
+    }
+
+    /// The same, with a bearer token on each request. A token that cannot be in a header is none
+    /// that a node could have.
+    fn with_token(self, token: &str) -> Option<Self> {
+        if token.is_empty() {
+            return None;
+        }
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        authorization.set_sensitive(true);
+        Some(Self {
+            authorization: Some(Arc::new(authorization)),
+            ..self
         })
     }
 }
@@ -92,7 +140,6 @@ impl Endpoint {
 /// One connection to a node.
 pub struct Client {
     endpoint: Endpoint,
-    authorization: Option<HeaderValue>,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -101,20 +148,8 @@ impl Client {
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
-            authorization: None,
             sender: None,
         }
-    }
-
-    /// The same, with a bearer token on each request. A token that cannot be in a header is none
-    /// that a node could have.
-    pub fn with_token(self, token: &str) -> Option<Self> {
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
-        authorization.set_sensitive(true);
-        Some(Self {
-            authorization: Some(authorization),
-            ..self
-        })
     }
 
     /// Reads what is at `path` from `offset` on; returns with the answer's head.
@@ -181,8 +216,8 @@ impl Client {
         if let Some((name, value)) = header {
             request = request.header(name, value);
         }
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
+        if let Some(authorization) = &self.endpoint.authorization {
+            request = request.header(AUTHORIZATION, &**authorization);
         }
         let request = request
             .body(Full::new(body))
@@ -225,6 +260,18 @@ async fn connect(endpoint: &Endpoint) -> Result<SendRequest<Full<Bytes>>, Client
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_sent_and_never_shown() {
+        let endpoint = || Endpoint::parse("http://db:8080").unwrap();
+        let with_token = endpoint().with_token("secret").unwrap();
+        let sent = with_token.authorization.as_ref().unwrap();
+        assert_eq!(sent.to_str().unwrap(), "Bearer secret");
+        assert!(!format!("{with_token:?}").contains("secret"));
+        for wrong in ["", "two\nlines"] {
+            assert_eq!(endpoint().with_token(wrong), None);
+        }
+    }
 
     #[test]
     fn addresses_are_read_as_people_write_them() {

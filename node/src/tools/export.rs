@@ -15,7 +15,7 @@ use hyper::{Method, StatusCode};
 use super::client::{Client, ClientError, Endpoint};
 use super::progress::Progress;
 use super::split::{Documents, SplitError};
-use super::{Directories, ExportOptions, Format, Target};
+use super::{Directories, ExportOptions, Format, NodeAddress, Target};
 use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::files;
@@ -37,7 +37,7 @@ pub fn run(options: &ExportOptions) -> Result<Exit, Failure> {
     let mut progress = Progress::documents("exporting");
     let copied = match &options.target {
         Target::Directories(database) => from_directory(database, options, &mut out, &mut progress),
-        Target::Url(url) => from_node(url, options, &mut out, &mut progress),
+        Target::Node(address) => from_node(address, options, &mut out, &mut progress),
     };
     progress.finish();
     if let Err(failure) = copied {
@@ -72,12 +72,12 @@ fn from_directory(
 }
 
 fn from_node(
-    url: &str,
+    address: &NodeAddress,
     options: &ExportOptions,
     out: &mut Output,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let endpoint = Endpoint::parse(url).map_err(|fault| Failure::new(Exit::Usage, fault))?;
+    let endpoint = Endpoint::open(&address.url, address.token_file.as_deref())?;
     let path = format!("/collections/{}/find_with_stream", options.collection);
     let (sender, receiver) = sync_channel(QUEUE);
     let asked = endpoint.clone();
@@ -91,7 +91,7 @@ fn from_node(
     copied?;
     // A stream of nothing may be that of a name with a typo in it.
     if out.documents == 0 && !exists(endpoint, &options.collection)? {
-        return Err(no_collection(options, url));
+        return Err(no_collection(options, &address.url));
     }
     Ok(())
 }

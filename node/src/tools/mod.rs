@@ -16,9 +16,18 @@ use crate::config::Config;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A running node.
-    Url(String),
+    Node(NodeAddress),
     /// A database that this process opens.
     Directories(Directories),
+}
+
+/// One port of a running node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// `http://host:port`.
+    pub url: String,
+    /// File with a token.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where a database lies that no node is using.

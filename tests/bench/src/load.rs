@@ -16,6 +16,8 @@ use crate::workload::{self, Operation};
 pub struct Load {
     /// The server.
     pub address: SocketAddr,
+    /// Headers of each request beside the usual ones, each with its line end.
+    pub headers: &'static str,
     /// Kind of request.
     pub operation: Operation,
     /// Connections, each with one request in flight.
@@ -129,7 +131,7 @@ fn send(
     next: &mut u64,
     request: &mut Vec<u8>,
 ) -> io::Result<()> {
-    workload::request(load.operation, *next, load.documents, request);
+    workload::request(load.operation, *next, load.documents, load.headers, request);
     *next += 1;
     connection.sent_at = Instant::now();
     // Far smaller than a socket buffer that is empty here: each answer was read before.
@@ -208,6 +210,7 @@ mod tests {
     fn load() -> Load {
         Load {
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            headers: "",
             operation: Operation::Get,
             connections: 1,
             warm_up: Duration::ZERO,

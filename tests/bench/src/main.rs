@@ -55,7 +55,7 @@ struct Arguments {
     /// Operations: insert, get, patch, find, find-spread.
     #[arg(long, value_delimiter = ',', default_value = "insert,get,patch")]
     operations: Vec<String>,
-    /// Servers: null, none, memory, os, full.
+    /// Servers: null, none, memory, os, full; with +token (os+token) one that asks for a token.
     #[arg(
         long,
         value_delimiter = ',',
@@ -190,6 +190,10 @@ fn targets(arguments: &Arguments) -> Vec<Target> {
             }
             targets.push(Target::Node(level.as_str()));
         }
+        let guarded = name.strip_suffix("+token");
+        if let Some(level) = Durability::ALL.iter().find(|l| Some(l.as_str()) == guarded) {
+            targets.push(Target::Guarded(level.as_str()));
+        }
     }
     targets
 }
@@ -245,6 +249,7 @@ fn measure(
     let (cpu, syncs) = (running.cpu_seconds(), running.syncs());
     let outcome = load::run(&load::Load {
         address: running.address(),
+        headers: target.headers(),
         operation,
         connections,
         warm_up: Duration::from_millis(500),

@@ -104,6 +104,7 @@ fn find(
         let find = |address| {
             load::run(&load::Load {
                 address,
+                headers: "",
                 operation,
                 connections: 8,
                 warm_up: Duration::from_millis(200),

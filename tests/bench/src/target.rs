@@ -21,6 +21,8 @@ pub enum Target {
     Null,
     /// A node at this level.
     Node(&'static str),
+    /// The same, and it asks for a token.
+    Guarded(&'static str),
     /// The same of another build, `--base`.
     Base(&'static str),
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Target {
         match self {
             Target::Null => f.pad("null server"),
             Target::Node(level) => f.pad(level),
+            Target::Guarded(level) => f.pad(&format!("{level}+token")),
             Target::Base(level) => f.pad(&format!("base {level}")),
         }
     }
@@ -48,7 +51,22 @@ enum Process {
     Node(Box<Node>),
 }
 
+/// What a guarded node is asked with.
+const AUTHORIZATION: &str =
+    "Authorization: Bearer godb_00000000000000000000000000000000000000000000000000000000bench\r\n";
+/// The line that lets it in.
+const TOKEN_LINE: &str =
+    "bench write a5a111d9dfbcb2cc4b083b6772dc1d9fc43e7fc6ad8d73416cd38d3252c66a35\n";
+
 impl Target {
+    /// Headers that its requests need.
+    pub fn headers(self) -> &'static str {
+        match self {
+            Target::Guarded(_) => AUTHORIZATION,
+            Target::Null | Target::Node(_) | Target::Base(_) => "",
+        }
+    }
+
     /// Starts it, with so many documents in it if it keeps any.
     ///
     /// # Errors
@@ -68,11 +86,20 @@ impl Target {
                 Running::null(Some(answer.path()))
             }
             Target::Null => Running::null(None),
-            Target::Node(level) | Target::Base(level) => {
+            Target::Node(level) | Target::Guarded(level) | Target::Base(level) => {
                 let data = tempfile::tempdir_in(below)?;
                 let mut options = NodeOptions::new(data.path().join("data")).durability(level);
                 if let (Target::Base(_), Some(base)) = (self, base) {
                     options = options.binary(base);
+                }
+                let mut headers = Vec::new();
+                if let Target::Guarded(_) = self {
+                    let tokens = data.path().join("tokens");
+                    std::fs::write(&tokens, TOKEN_LINE)?;
+                    options = options
+                        .arg("--auth-tokens-file")
+                        .arg(tokens.to_string_lossy());
+                    headers.extend(AUTHORIZATION.trim().split_once(": "));
                 }
                 let node = options.start();
                 let mut client = node.client();
@@ -83,7 +110,7 @@ impl Target {
                         .request(
                             "POST",
                             "/collections/bench/batch",
-                            &[],
+                            &headers,
                             &workload::batch(first, count, |n| match is_find {
                                 true => workload::grouped(n, documents),
                                 false => workload::document(n),
@@ -94,7 +121,7 @@ impl Target {
                 }
                 for field in workload::INDEXED.iter().filter(|_| is_find) {
                     let path = format!("/collections/bench/indexes/{field}");
-                    client.post(&path, "").expect(201);
+                    client.request("POST", &path, &headers, b"").expect(201);
                 }
                 Ok(Running {
                     address: node.address,

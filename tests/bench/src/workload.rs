@@ -147,8 +147,8 @@ pub fn batch(first: u64, count: u64, document: impl Fn(u64) -> Vec<u8>) -> Vec<u
     out
 }
 
-/// Writes request number `n` to `out`. Reads and updates pick one of `documents` by chance.
-pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) {
+/// Writes request number `n` to `out`, with these headers, each with its line end. Reads and updates pick one of `documents` by chance.
+pub fn request(operation: Operation, n: u64, documents: u64, headers: &str, out: &mut Vec<u8>) {
     out.clear();
     let body = match operation {
         Operation::Insert => document(n),
@@ -165,21 +165,21 @@ pub fn request(operation: Operation, n: u64, documents: u64, out: &mut Vec<u8>) 
     let _ = match operation {
         Operation::Insert => write!(
             out,
-            "POST /collections/bench HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "POST /collections/bench HTTP/1.1\r\nHost: b\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         ),
         Operation::Get => write!(
             out,
-            "GET /collections/bench/documents/d{id:08} HTTP/1.1\r\nHost: b\r\n\r\n"
+            "GET /collections/bench/documents/d{id:08} HTTP/1.1\r\nHost: b\r\n{headers}\r\n"
         ),
         Operation::Find | Operation::FindSpread => write!(
             out,
-            "GET {} HTTP/1.1\r\nHost: b\r\n\r\n",
+            "GET {} HTTP/1.1\r\nHost: b\r\n{headers}\r\n",
             find_path(operation, id, documents)
         ),
         Operation::Patch => write!(
             out,
-            "PATCH /collections/bench/documents/d{id:08} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "PATCH /collections/bench/documents/d{id:08} HTTP/1.1\r\nHost: b\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         ),
     };

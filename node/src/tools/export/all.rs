@@ -10,7 +10,7 @@ use crate::directories;
 use crate::exit::{Exit, Failure};
 use crate::tools::client::Endpoint;
 use crate::tools::progress::Progress;
-use crate::tools::{Directories, ExportAllOptions, Format, Target};
+use crate::tools::{Directories, ExportAllOptions, Format, NodeAddress, Target};
 
 /// What was written.
 struct Exported {
@@ -32,7 +32,7 @@ pub fn run(options: &ExportAllOptions) -> Result<Exit, Failure> {
     let mut progress = Progress::documents("exporting");
     let copied = match &options.target {
         Target::Directories(database) => from_directory(database, &mut out, &mut progress),
-        Target::Url(url) => from_node(url, &mut out, &mut progress),
+        Target::Node(address) => from_node(address, &mut out, &mut progress),
     };
     progress.finish();
     let Exported {
@@ -75,8 +75,12 @@ fn from_directory(
 }
 
 /// What the node sends is checked as it comes: an answer that was cut is no export.
-fn from_node(url: &str, out: &mut Output, progress: &mut Progress) -> Result<Exported, Failure> {
-    let endpoint = Endpoint::parse(url).map_err(|fault| Failure::new(Exit::Usage, fault))?;
+fn from_node(
+    address: &NodeAddress,
+    out: &mut Output,
+    progress: &mut Progress,
+) -> Result<Exported, Failure> {
+    let endpoint = Endpoint::open(&address.url, address.token_file.as_deref())?;
     let (sender, receiver) = sync_channel(QUEUE);
     let fetching = std::thread::spawn(move || fetch(endpoint, "/export", &sender));
     let mut reader = Reader::new(

@@ -79,7 +79,7 @@ pub fn run(options: &ImportAllOptions) -> Result<Exit, Failure> {
     // As for documents: an unreachable node is known before a long check, and a database is made
     // only for a file that can be imported.
     let reached = match &options.target {
-        Target::Url(_) => Some(runtime.block_on(open_sinks(&options.target))?),
+        Target::Node(_) => Some(runtime.block_on(open_sinks(&options.target))?),
         Target::Directories(database) => {
             directories::check(&database.config())?;
             None

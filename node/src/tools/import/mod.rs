@@ -71,7 +71,7 @@ fn import(options: &ImportOptions) -> Result<(Tally, Option<u64>), Failure> {
     // A node that cannot be reached is known before a long check; a database is opened, and made if
     // it is missing, only for a file that can be imported.
     let reached = match &options.target {
-        Target::Url(_) => Some(runtime.block_on(open_sinks(&options.target))?),
+        Target::Node(_) => Some(runtime.block_on(open_sinks(&options.target))?),
         Target::Directories(database) => {
             directories::check(&database.config())?;
             None

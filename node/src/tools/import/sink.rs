@@ -97,9 +97,8 @@ impl Sink {
                 }
                 Ok(Sink::Engine(engine))
             }
-            Target::Url(url) => {
-                let endpoint =
-                    Endpoint::parse(url).map_err(|fault| Failure::new(Exit::Usage, fault))?;
+            Target::Node(address) => {
+                let endpoint = Endpoint::open(&address.url, address.token_file.as_deref())?;
                 let mut client = Client::new(endpoint.clone());
                 let answer = client
                     .send(Method::GET, "/health", Bytes::new(), false)
@@ -107,7 +106,7 @@ impl Sink {
                 answer.map_err(|error| {
                     Failure::new(
                         Exit::Unavailable,
-                        format!("no node answers at {url}: {error}"),
+                        format!("no node answers at {}: {error}", address.url),
                     )
                 })?;
                 Ok(Sink::Node { endpoint, client })

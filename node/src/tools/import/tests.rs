@@ -6,7 +6,7 @@ use crate::http::router;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::Metrics;
 use crate::server::{self, Connections};
-use crate::tools::Directories;
+use crate::tools::{Directories, NodeAddress};
 use godb_engine::{Io, StorageEngine};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ fn scene() -> Scene {
 fn data_dir(options: &ImportOptions) -> PathBuf {
     match &options.target {
         Target::Directories(database) => database.data_dir.clone(),
-        Target::Url(url) => panic!("{url}"),
+        Target::Node(address) => panic!("{address:?}"),
     }
 }
 
@@ -197,6 +197,13 @@ fn standard_input_needs_a_prefix() {
     assert_eq!(import(&scene.options).unwrap_err().exit, Exit::Usage);
 }
 
+fn at(url: String) -> Target {
+    Target::Node(NodeAddress {
+        url,
+        token_file: None,
+    })
+}
+
 /// A node on a free port, for as long as the runtime lives.
 fn node(runtime: &tokio::runtime::Runtime, engine: StorageEngine) -> String {
     let lifecycle = Arc::new(Lifecycle::start().unwrap());
@@ -234,7 +241,7 @@ fn over_http_it_is_the_same() {
         .enable_all()
         .build()
         .unwrap();
-    scene.options.target = Target::Url(node(&runtime, engine.clone()));
+    scene.options.target = at(node(&runtime, engine.clone()));
     let mut sink = Sink::Engine(engine.clone());
     runtime.block_on(async {
         sink.create("c", &batches[0], &Notice::default())
@@ -252,6 +259,6 @@ fn over_http_it_is_the_same() {
         engine.collection("c").unwrap().unwrap().documents,
         DOCUMENTS
     );
-    scene.options.target = Target::Url("http://127.0.0.1:1".to_owned());
+    scene.options.target = at("http://127.0.0.1:1".to_owned());
     assert_eq!(import(&scene.options).unwrap_err().exit, Exit::Unavailable);
 }
